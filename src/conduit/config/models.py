@@ -1,0 +1,168 @@
+"""What ingest.yml means, once it is read: strict, frozen, complete.
+
+A connector owns the model of its connection (`connectors/<name>/config.py`) and derives it from `Connection`; field
+names are the keys of the file. Every field has a `Meta(description=…)`: the JSON Schema and the editor's help come
+from it. This module reads no file and imports no driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from conduit.contract import Ability, Mode, OnNull, SchemaChanges
+
+Safety = Literal["auto", "xid_window", "lag", "none"]
+OnChangedFile = Literal["error", "reload"]
+
+
+class Secret:
+    """A value that is never printed. `reveal()` is called where a driver needs it, and nowhere else."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of one connector; each connector derives its own and lists them there.
+
+    Attributes:
+        relation: what a resource names in such a source: `sql` (query or table), `path` (the connection's own
+            files), `object` (a Python object given to `conduit.run`).
+    """
+
+    relation: ClassVar[Literal["sql", "path", "object"]] = "sql"
+
+    def cannot(self) -> Mapping[Ability, str]:
+        """What a destination with these keys cannot do, and why; shown when ingest.yml is read."""
+        return {}
+
+
+class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `sources:`; its other keys are those of `connection`."""
+
+    name: Annotated[str, Meta(description="Name of this connection; resources refer to it.")]
+    type: Annotated[str, Meta(description="Connector: postgresql, sqlite, duckdb, csv, json, parquet, …")]
+    connection: Connection
+
+
+class DestinationConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `destinations:`; its other keys are those of `connection`."""
+
+    name: Annotated[str, Meta(description="Name of this connection; resources refer to it.")]
+    type: Annotated[str, Meta(description="Connector: postgresql, sqlite, duckdb, csv, json, parquet, …")]
+    connection: Connection
+    table: Annotated[str | None, Meta(description="Target table, unless a resource says `into`.")] = None
+    mode: Annotated[
+        Mode | Literal["full_refresh"] | None,
+        Meta(description="append, merge or replace (full_refresh = replace)."),
+    ] = None
+    metadata_columns: Annotated[
+        bool | None, Meta(description="Add _conduit_run_id and _conduit_loaded_at to every row.")
+    ] = None
+    schema_changes: Annotated[
+        SchemaChanges | None, Meta(description="A new column of the source: add, ignore or fail.")
+    ] = None
+
+
+class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a resource finds what is new."""
+
+    column: Annotated[str, Meta(description="The column whose highest value is remembered.")]
+    initial_value: Annotated[
+        str | None, Meta(description="Watermark of the first run; without it everything is loaded.")
+    ] = None
+    lag: Annotated[
+        str | None,
+        Meta(description="How far to look back for rows that committed late: 100000, `1 hour`, `full`."),
+    ] = None
+    on_null: Annotated[OnNull, Meta(description="Rows whose cursor is NULL: error, include (by key) or exclude.")] = (
+        "error"
+    )
+    safety: Annotated[Safety, Meta(description="How late commits are caught: auto, xid_window, lag or none.")] = "auto"
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of work, complete: defaults, destination and resource are merged.
+
+    Attributes:
+        name: unique in the file.
+        source: name of a source.
+        destination: name of a destination.
+        mode: append, merge or replace.
+        into: the target table.
+        query: SQL, or None.
+        table: table to read, or None.
+        incremental: the cursor, or None.
+        primary_key: columns that identify a row.
+        update: column -> SQL expression over `target.` and `source.` for matched rows of a merge.
+        columns: column -> declared type.
+        metadata_columns: add run id and load time.
+        schema_changes: what happens to a new column.
+        checkpoint_interval: rows between commits; None: one commit at the end.
+        batch_size: rows of a batch; None: the connector's own.
+        on_changed_file: a loaded file that changed: error, or load it again (merge).
+        where: `ingest.yml:12`, for messages.
+    """
+
+    name: str
+    source: str
+    destination: str
+    mode: Mode
+    into: str
+    query: str | None = None
+    table: str | None = None
+    incremental: Incremental | None = None
+    primary_key: tuple[str, ...] = ()
+    update: dict[str, str] = {}
+    columns: dict[str, str] = {}
+    metadata_columns: bool = False
+    schema_changes: SchemaChanges = "add"
+    checkpoint_interval: int | None = None
+    batch_size: int | None = None
+    on_changed_file: OnChangedFile = "error"
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One ingest.yml.
+
+    Attributes:
+        file: its path.
+        pipeline: the `pipeline:` key; part of every mark's identity.
+        sources: by name.
+        destinations: by name.
+        resources: in file order.
+    """
+
+    file: Path
+    pipeline: str = "default"
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    destinations: dict[str, DestinationConfig] = field(default_factory=dict)
+    resources: tuple[Resource, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths, `.conduit_state.json` and `.conduit/` belong."""
+        return self.file.parent

@@ -1,0 +1,1 @@
+"""One folder per connector, and the registry that names them. Nothing outside imports a connector directly."""

@@ -1,0 +1,1 @@
+"""PostgreSQL, read through ADBC and written with COPY."""

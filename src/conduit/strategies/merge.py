@@ -1,0 +1,48 @@
+"""Merge: update rows by key, insert the others. Works with and without a unique index on the target."""
+
+from __future__ import annotations
+
+from conduit.strategies.statements import (
+    Statement,
+    Tables,
+    find_duplicate_key,
+    insert_missing,
+    remove_superseded,
+)
+
+
+def statements(tables: Tables, *, key_is_unique: bool, refuse_duplicate_keys: bool) -> list[Statement]:
+    """Resolve duplicate keys (or look for them), update, insert: in this order, in one transaction."""
+    if refuse_duplicate_keys:
+        prepare = [find_duplicate_key(tables)]
+    else:
+        prepare = [] if key_is_unique else [remove_superseded(tables)]
+    update = _update(tables)
+    return [*prepare, *([update] if update else []), insert_missing(tables)]
+
+
+def _update(tables: Tables) -> Statement | None:
+    """Change the matched rows that differ. With `update:` every matched row counts as changed."""
+    quote = tables.dialect.quote
+    changed = [name for name in tables.columns if name not in tables.key]
+    assignments = [f"{quote(name)} = {tables.update.get(name) or tables.value(name)}" for name in changed]
+    if tables.update:
+        assignments = [f"{quote(name)} = {expression}" for name, expression in tables.update.items()]
+    if not assignments:
+        return None
+    watched = [name for name in changed if name not in tables.unwatched]
+    if not tables.update and not watched:
+        return None
+    differs = " OR ".join(_differs(tables, name) for name in watched)
+    condition = "" if tables.update else f" AND ({differs})"
+    return Statement(
+        f"UPDATE {tables.target} AS target SET {', '.join(assignments)} FROM {tables.stage} AS source "
+        f"WHERE {tables.same_key()}{condition}",
+        "updated",
+    )
+
+
+def _differs(tables: Tables, column: str) -> str:
+    form = tables.comparable.get(column, "{}")
+    left, right = f"target.{tables.dialect.quote(column)}", tables.value(column)
+    return f"{form.format(left)} {tables.dialect.differs} {form.format(right)}"

@@ -1,0 +1,132 @@
+"""What the three strategies share: a dialect's spelling, the two tables, and a statement with its count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from conduit.contract import Committed
+
+Count = Literal["inserted", "updated", "deleted", "superseded", "duplicate_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement and what its number of affected rows means.
+
+    `duplicate_key` marks a query instead: a row that it returns is a key that stands twice, an error.
+    """
+
+    sql: str
+    count: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one database spells the few things that differ.
+
+    Attributes:
+        name: for messages and native types.
+        row_id: the hidden column that orders the rows of a stage table by arrival.
+        differs: operator that compares two values and sees NULLs: `IS DISTINCT FROM`, `IS NOT`.
+        target_alias: whether `UPDATE t AS target` is understood by this dialect.
+    """
+
+    name: str
+    row_id: str
+    differs: str = "IS DISTINCT FROM"
+
+    @staticmethod
+    def quote(identifier: str) -> str:
+        """The identifier in double quotes, as the standard writes it."""
+        return '"' + identifier.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """A stage table whose rows go into a target.
+
+    Attributes:
+        dialect: how to spell it.
+        target: the target's quoted name.
+        stage: the stage table's quoted name.
+        columns: column names, in the order of the stage.
+        key: columns that identify a row.
+        cursor: column whose highest value wins among rows of one key.
+        casts: column -> expression over the stage row `source`, where the target's type needs one.
+        comparable: column -> expression template (`{}` is the column) for types without equality (json).
+        update: column -> expression of the user over `target.` and `source.`.
+        unwatched: columns that do not make a row "changed" (run id, load time).
+        present_from: condition on `target` that every already present row fulfils; empty: none.
+    """
+
+    dialect: Dialect
+    target: str
+    stage: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...] = ()
+    cursor: str | None = None
+    casts: Mapping[str, str] = field(default_factory=dict)
+    comparable: Mapping[str, str] = field(default_factory=dict)
+    update: Mapping[str, str] = field(default_factory=dict)
+    unwatched: tuple[str, ...] = ()
+    present_from: str = ""
+
+    def names(self) -> str:
+        """The columns as a list for INSERT."""
+        return ", ".join(self.dialect.quote(name) for name in self.columns)
+
+    def value(self, column: str) -> str:
+        """The column of a stage row in the target's type."""
+        return self.casts.get(column, f"source.{self.dialect.quote(column)}")
+
+    def values(self) -> str:
+        """All columns of a stage row in the target's types."""
+        return ", ".join(self.value(name) for name in self.columns)
+
+    def same_key(self) -> str:
+        """Target and stage row have the same key. Keys hold no NULL: the engine refuses them."""
+        quote = self.dialect.quote
+        return " AND ".join(f"target.{quote(name)} = {self.value(name)}" for name in self.key)
+
+
+def remove_superseded(tables: Tables) -> Statement:
+    """Of the stage rows with one key keep the one with the highest cursor; of equals, the last that came."""
+    quote, row_id = tables.dialect.quote, tables.dialect.row_id
+    newest = f"{quote(tables.cursor)} DESC NULLS LAST, " if tables.cursor else ""
+    keys = ", ".join(quote(name) for name in tables.key)
+    return Statement(
+        f"DELETE FROM {tables.stage} WHERE {row_id} IN (SELECT id FROM (SELECT {row_id} AS id, row_number() OVER "
+        f"(PARTITION BY {keys} ORDER BY {newest}{row_id} DESC) AS place FROM {tables.stage}) AS ranked "
+        f"WHERE place > 1)",
+        "superseded",
+    )
+
+
+def find_duplicate_key(tables: Tables) -> Statement:
+    """A key that stands twice in the stage, if there is one."""
+    keys = ", ".join(tables.dialect.quote(name) for name in tables.key)
+    return Statement(f"SELECT {keys} FROM {tables.stage} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1", "duplicate_key")
+
+
+def insert_missing(tables: Tables) -> Statement:
+    """Insert the stage rows whose key the target does not hold."""
+    bound = f" AND {tables.present_from}" if tables.present_from else ""
+    return Statement(
+        f"INSERT INTO {tables.target} ({tables.names()}) SELECT {tables.values()} FROM {tables.stage} AS source "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {tables.target} AS target WHERE {tables.same_key()}{bound})",
+        "inserted",
+    )
+
+
+def tally(staged: int, counts: Mapping[str, int]) -> Committed:
+    """What the statements did to `staged` rows; those that changed nothing were already present."""
+    inserted, updated, superseded = (counts.get(name, 0) for name in ("inserted", "updated", "superseded"))
+    return Committed(
+        inserted=inserted,
+        updated=updated,
+        deleted=counts.get("deleted", 0),
+        superseded=superseded,
+        already_present=staged - inserted - updated - superseded,
+    )
