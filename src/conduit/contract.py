@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from conduit.errors import ConnectionFailed
 from conduit.positions import CursorType, Position
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoint
 
 CURSOR_TEXT = "__conduit_cursor"
 """A column that a source may add to its batches: the cursor as the source itself prints it, when the typed
-column cannot carry it exactly. The engine reads the watermark from it and takes it out before the write."""
+column cannot carry it exactly. The watermark is read from it, and it is taken out before the write."""
 
 MARK_FORMAT = 1
 
@@ -201,6 +202,23 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsEstimate(Protocol):
+    """A session that can say how many rows it will give, for `plan`. A run never asks."""
+
+    def estimate(self) -> Estimate | None:
+        """How many rows; None: it cannot tell."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number of rows, counted (`exact`) or guessed by the source's planner."""
+
+    rows: int
+    exact: bool
+
+
 class Source(Protocol):
     """A system that rows come from. Construction connects to nothing."""
 
@@ -283,6 +301,14 @@ class Committed:
         return self.inserted + self.updated
 
 
+class OutcomeUnknown(ConnectionFailed):
+    """The answer to a COMMIT was lost. `committed` is what it did, if it did; the mark tells (I4)."""
+
+    def __init__(self, message: str, *, committed: Committed) -> None:
+        super().__init__(message, retryable=True)
+        self.committed = committed
+
+
 class Load(Protocol):
     """One commit in the making. Lives in the driver; also offers SupportsStreaming or SupportsStaging."""
 
@@ -294,7 +320,8 @@ class Load(Protocol):
 
         Raises:
             Fenced: the mark is not `old` any more; nothing was written.
-            ConnectionFailed: with `retryable`, also when the outcome is unknown: read the mark (I4).
+            OutcomeUnknown: the connection broke after COMMIT was sent.
+            ConnectionFailed, DataError, ConfigError: nothing was written.
         """
         ...
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-EXIT_ORDER = (1, 2, 4, 5, 3, 75)
+EXIT_ORDER = (130, 143, 1, 2, 4, 5, 3, 75)
 """Which exit code wins when several resources fail in different ways."""
 
 

@@ -1,7 +1,8 @@
 """Named places where a test may kill the process. Outside a test every one of them does nothing.
 
-A test sets `CONDUIT_TESTING=1` and `CONDUIT_CRASH_AT=name:n`; the process then dies with SIGKILL the n-th
-time it passes that name. `CONDUIT_CRASH_AT` without `CONDUIT_TESTING` is refused by the command line.
+A test sets `CONDUIT_TESTING=1` and `CONDUIT_CRASH_AT=name:n`; the process then gets SIGKILL the n-th time it passes
+that name (`name:n:STOP`: SIGSTOP, so that it can be woken again). `CONDUIT_CRASH_AT` without `CONDUIT_TESTING` is
+refused by the command line.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ def crash_point(name: str) -> None:
     wanted = os.environ.get("CONDUIT_CRASH_AT")
     if not wanted or os.environ.get("CONDUIT_TESTING") != "1":
         return
-    point, _, nth = wanted.partition(":")
+    point, _, rest = wanted.partition(":")
+    nth, _, signal_name = rest.partition(":")
     if point != name:
         return
     _passed[name] += 1
     if _passed[name] == int(nth or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[f"SIG{signal_name or 'KILL'}"])
 
 
 def refuse_outside_tests() -> None:

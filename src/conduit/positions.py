@@ -103,6 +103,17 @@ def cursor(value: str, type: CursorType, unit: str = "") -> Position:  # noqa: A
     return Position(kind="cursor", value=_canonical(value, type, unit), type=type, unit=unit)
 
 
+def from_epoch(count: int, unit: str, *, aware: bool) -> Position:
+    """The watermark `count` units after 1970, as databases and Arrow hold times."""
+    text = _render_time(count * 10 ** (9 - UNITS[unit]), unit, aware=aware)
+    return Position(kind="cursor", value=text, type="timestamptz" if aware else "timestamp", unit=unit)
+
+
+def to_epoch(position: Position, unit: str) -> int:
+    """A time watermark as units since 1970; digits below `unit` are cut, so that nothing is skipped."""
+    return _nanoseconds(position.value, position.type) // int(10 ** (9 - UNITS[unit]))
+
+
 def parse_shown(value: object, like_type: CursorType, unit: str = "") -> Position:
     """The position that a value written by a person, or read from `.conduit_state.json`, means.
 
@@ -156,7 +167,7 @@ _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h"
 _SECONDS |= {"d": 86400, "day": 86400, "w": 604800, "week": 604800}
 
 
-def parse_lag(text: str, type: CursorType) -> Lag:  # noqa: A002 - the field's name
+def parse_lag(text: str, type: str) -> Lag:  # noqa: A002 - the field's name
     """`100000` for numbers, `5m`, `1 hour` or `2 days` for times.
 
     Raises:

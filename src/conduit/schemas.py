@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from conduit.arrow import AnyArray, AnyField, pa
+from conduit.arrow import AnyArray, AnyField, pa, pc
 from conduit.contract import SchemaChanges
 from conduit.errors import ConfigError, DataError
+from conduit.nested import json_text
 from conduit.positions import CursorType
 
 _NATIVE = b"conduit:native"
@@ -36,12 +37,34 @@ def native(field: AnyField, dialect: str) -> str | None:
 
 # --- `columns:` in ingest.yml ---------------------------------------------------------------------------
 
-_DECIMAL = re.compile(r"(?:decimal|numeric)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
+_DECIMAL = re.compile(r"(?:decimal|numeric)\s*\(\s*(\d{1,4})\s*(?:,\s*(\d{1,4})\s*)?\)")
 
 DECLARABLE = (
     "boolean, smallint, integer, bigint, real, double, decimal(p,s), text, binary, date, time, timestamp, "
     "timestamptz, uuid, json"
 )
+
+_TYPES: Mapping[str, tuple[str, ...]] = {
+    "boolean": ("bool_",), "bool": ("bool_",),
+    "smallint": ("int16",), "int2": ("int16",),
+    "integer": ("int32",), "int": ("int32",), "int4": ("int32",),
+    "bigint": ("int64",), "int8": ("int64",),
+    "real": ("float32",), "float4": ("float32",),
+    "double": ("float64",), "double precision": ("float64",), "float": ("float64",), "float8": ("float64",),
+    "text": ("string",), "string": ("string",), "varchar": ("string",),
+    "binary": ("binary",), "bytea": ("binary",), "blob": ("binary",),
+    "date": ("date32",), "time": ("time64", "us"),
+    "timestamp": ("timestamp", "us"), "datetime": ("timestamp", "us"),
+    "timestamptz": ("timestamp", "us", "UTC"), "timestamp with time zone": ("timestamp", "us", "UTC"),
+    "uuid": ("uuid",), "json": ("json_",), "jsonb": ("json_",),
+}  # fmt: skip
+"""Name -> the function of pyarrow that makes the type, and its arguments: reading ingest.yml imports no pyarrow."""
+
+
+def is_declarable(type_name: str) -> bool:
+    """Whether `declared` knows the type; imports nothing."""
+    name = _plain(type_name)
+    return name in _TYPES or _precision(name) is not None
 
 
 def declared(type_name: str) -> pa.DataType:
@@ -50,27 +73,28 @@ def declared(type_name: str) -> pa.DataType:
     Raises:
         ConfigError: there is no such type.
     """
-    name = " ".join(type_name.lower().split())
-    match = _DECIMAL.fullmatch(name)
-    if match and 1 <= int(match[1]) <= 38 and int(match[2] or 0) <= int(match[1]):
-        return pa.decimal128(int(match[1]), int(match[2] or 0))
-    plain: dict[str, pa.DataType] = {
-        "boolean": pa.bool_(), "bool": pa.bool_(),
-        "smallint": pa.int16(), "int2": pa.int16(),
-        "integer": pa.int32(), "int": pa.int32(), "int4": pa.int32(),
-        "bigint": pa.int64(), "int8": pa.int64(),
-        "real": pa.float32(), "float4": pa.float32(),
-        "double": pa.float64(), "double precision": pa.float64(), "float": pa.float64(), "float8": pa.float64(),
-        "text": pa.string(), "string": pa.string(), "varchar": pa.string(),
-        "binary": pa.binary(), "bytea": pa.binary(), "blob": pa.binary(),
-        "date": pa.date32(), "time": pa.time64("us"),
-        "timestamp": pa.timestamp("us"), "datetime": pa.timestamp("us"),
-        "timestamptz": pa.timestamp("us", "UTC"), "timestamp with time zone": pa.timestamp("us", "UTC"),
-        "uuid": pa.uuid(), "json": pa.json_(), "jsonb": pa.json_(),
-    }  # fmt: skip
-    if name not in plain:
+    name = _plain(type_name)
+    precision = _precision(name)
+    if precision is not None:
+        return pa.decimal128(*precision)
+    if name not in _TYPES:
         raise ConfigError(f"unknown type {type_name!r}", hint=f"use one of: {DECLARABLE}")
-    return plain[name]
+    make, *arguments = _TYPES[name]
+    type_: pa.DataType = getattr(pa, make)(*arguments)
+    return type_
+
+
+def _plain(type_name: str) -> str:
+    return " ".join(type_name.lower().split())
+
+
+def _precision(name: str) -> tuple[int, int] | None:
+    """Precision and scale of a decimal that Arrow can hold in 128 bits."""
+    match = _DECIMAL.fullmatch(name)
+    if match is None:
+        return None
+    precision, scale = int(match[1]), int(match[2] or 0)
+    return (precision, scale) if 1 <= precision <= 38 and scale <= precision else None
 
 
 def cursor_type(field: AnyField) -> tuple[CursorType, str]:
@@ -105,9 +129,10 @@ def castable(source: pa.DataType, target: pa.DataType) -> bool:
     """Whether every value of `source` is meant to fit `target`; values that do not fit are errors at the row.
 
     Integers go to wider *or* narrower integers (checked value by value), to decimals and floats; times to the same
-    kind of time; everything that has a plain text form to text. Text is never parsed into something else.
+    kind of time; everything that has a plain text form to text, and lists and structs to json. Text is never parsed
+    into something else.
     """
-    if source.equals(target):
+    if source.equals(target) or (isinstance(target, pa.JsonType) and pa.types.is_nested(source)):
         return True
     left, right = storage(source), storage(target)
     if is_text(right):
@@ -146,10 +171,15 @@ def cast(array: AnyArray, target: pa.DataType, column: str) -> AnyArray:
 
 def _cast(array: AnyArray, target: pa.DataType) -> AnyArray:
     plain = array.storage if isinstance(array, pa.ExtensionArray) else array
+    if isinstance(target, pa.JsonType) and pa.types.is_nested(array.type):
+        return target.wrap_array(json_text(array))
     if isinstance(array.type, pa.UuidType) and is_text(storage(target)):
         return pa.array([None if v is None else str(v) for v in array.to_pylist()], target)
     if isinstance(target, pa.BaseExtensionType):  # uuid, json: their storage is cast, then wrapped
         return target.wrap_array(plain.cast(target.storage_type, safe=True))
+    if pa.types.is_time(target) and is_text(array.type):
+        moments = pc.replace_substring_regex(array, "^", "1970-01-01T")
+        return moments.cast(pa.timestamp("us")).cast(target, safe=True)
     return plain.cast(target, safe=True)
 
 
@@ -164,7 +194,10 @@ def _first_misfit(array: AnyArray, target: pa.DataType) -> tuple[int, str]:
             high = middle
         else:
             low = middle
-    text = repr(array[low].as_py()) if low < len(array) else "?"
+    found = array.slice(low, 1)
+    if isinstance(array.type, pa.TimestampType | pa.Time64Type):  # Python has neither nanoseconds nor the year 10000
+        found = found.cast(pa.string())
+    text = repr(found[0].as_py()) if len(found) else "?"
     return low, text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -1,23 +1,4 @@
-"""ingest.yml -> typed models, with file:line in every error. `load` is the door."""
+"""ingest.yml -> typed models, with file:line in every error. The door is `load.load`; the models are in `models`.
 
-from conduit.config.load import load
-from conduit.config.models import (
-    Connection,
-    DestinationConfig,
-    Incremental,
-    Project,
-    Resource,
-    Secret,
-    SourceConfig,
-)
-
-__all__ = [
-    "Connection",
-    "DestinationConfig",
-    "Incremental",
-    "Project",
-    "Resource",
-    "Secret",
-    "SourceConfig",
-    "load",
-]
+Nothing is imported here: connectors import `models`, and `load` imports the registry of connectors.
+"""

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from conduit import secrets
 from conduit.contract import Ability, Mode, OnNull, SchemaChanges
 
 Safety = Literal["auto", "xid_window", "lag", "none"]
@@ -22,12 +23,16 @@ OnChangedFile = Literal["error", "reload"]
 
 
 class Secret:
-    """A value that is never printed. `reveal()` is called where a driver needs it, and nowhere else."""
+    """A value that is never printed. `reveal()` is called where a driver needs it, and nowhere else.
+
+    `secrets.scrub` knows it from now on, and takes it out of texts that others wrote.
+    """
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
         self._value = value
+        secrets.remember(value)
 
     def reveal(self) -> str:
         """The value itself."""
@@ -88,7 +93,7 @@ class DestinationConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a resource finds what is new."""
 
-    column: Annotated[str, Meta(description="The column whose highest value is remembered.")]
+    column: Annotated[str, Meta(min_length=1, description="The column whose highest value is remembered.")]
     initial_value: Annotated[
         str | None, Meta(description="Watermark of the first run; without it everything is loaded.")
     ] = None
@@ -154,6 +159,7 @@ class Project:
         sources: by name.
         destinations: by name.
         resources: in file order.
+        notes: what a person should be told: files that others can read or change.
     """
 
     file: Path
@@ -161,6 +167,7 @@ class Project:
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = field(default_factory=dict)
     resources: tuple[Resource, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -75,8 +75,8 @@ _BUILTIN: dict[str, Connector] = {
     "parquet": _files("Parquet"),
     "memory": _database("memory", "Memory"),
     "python": Connector(
-        source_connection="conduit.connectors.memory.config:PythonConnection",
-        source="conduit.connectors.memory.source:PythonSource",
+        source_connection="conduit.connectors.python.config:PythonConnection",
+        source="conduit.connectors.python.source:PythonSource",
     ),
 }
 
@@ -104,13 +104,20 @@ def connection_model(connector: Connector, side: Literal["source", "destination"
     return cast("type[Connection]", _load(path)) if path else None
 
 
-def source(config: SourceConfig, folder: Path) -> Source:
+def source(config: SourceConfig, folder: Path, given: object = None) -> Source:
     """The source of a `sources:` entry; connects to nothing yet.
+
+    Args:
+        config: the entry.
+        folder: what relative paths belong to.
+        given: the Python object that a connector of `relation = "object"` reads.
 
     Raises:
         ConfigError: its driver is not installed; the message holds the install line.
     """
     make = _load(_installed(config.type).source)
+    if config.connection.relation == "object":
+        return cast("Source", make(config.name, config.connection, folder, given))
     return cast("Source", make(config.name, config.connection, folder))
 
 

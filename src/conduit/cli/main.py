@@ -1,0 +1,92 @@
+"""The `conduit` command: its verbs, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from conduit import __version__
+from conduit.errors import ConduitError, Interrupted
+from conduit.faults import refuse_outside_tests
+from conduit.secrets import scrub
+
+VERBS = {
+    "run": "Move what is new.",
+    "plan": "Show what a run would do; change nothing.",
+    "check": "Reach every connection and see its permissions.",
+    "state": "Show or change what is remembered.",
+    "init": "Write a commented ingest.yml to start from.",
+    "schema": "Print the JSON Schema of ingest.yml.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands live in `conduit.cli.<verb>` and are imported at their first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"conduit.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The verbs with their help, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="conduit")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def conduit(ctx: click.Context, debug: bool) -> None:
+    """Move only what is new from a source to a destination, and never lose or double a row."""
+    ctx.obj = debug
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of docs/cli.md."""
+    signal.signal(signal.SIGTERM, _terminated)
+    debug = "--debug" in sys.argv
+    try:
+        refuse_outside_tests()
+        code = conduit.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except ConduitError as error:
+        code = _tell(error, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a bug is told as one
+        code = _tell_bug(error, debug=debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: ConduitError, *, debug: bool) -> int:
+    if debug:
+        click.echo(scrub(traceback.format_exc()), err=True)
+    click.echo(scrub(f"error: {error}"), err=True)
+    return error.exit_code
+
+
+def _tell_bug(error: Exception, *, debug: bool) -> int:
+    if debug:
+        click.echo(scrub(traceback.format_exc()), err=True)
+    told = f"internal error: {type(error).__name__}: {error}"
+    click.echo(scrub(f"{told}\n  hint: this is a bug in conduit; run again with --debug and report it"), err=True)
+    return 1
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise Interrupted("terminated; what was committed stays, the next run goes on from there", signal=number)

@@ -1,0 +1,28 @@
+"""What entries and tables may be called. Names become keys of marks, lock files and folders, so they stay tame."""
+
+from __future__ import annotations
+
+import re
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_PART = re.compile(r'[^\x00-\x1f\x7f/\\"]+')
+_LONGEST_PART = 63
+
+
+def name_problem(name: str) -> str:
+    """Why an entry cannot be called `name`; empty when it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return "a name has 1 to 100 of the characters A-Z a-z 0-9 _ - . and does not begin with a dot"
+
+
+def table_problem(table: str) -> str:
+    """Why a target cannot be called `table`; empty when it can. The rule is the same for tables and files."""
+    for part in table.split("."):
+        if not part:
+            return "a table is `table` or `schema.table`: no part between the dots is empty"
+        if not _PART.fullmatch(part):
+            return 'a table has no / \\ " and no control characters in its name'
+        if len(part.encode()) > _LONGEST_PART:
+            return f"a part of the table's name is longer than {_LONGEST_PART} bytes, and databases would cut it"
+    return ""

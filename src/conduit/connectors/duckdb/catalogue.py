@@ -1,0 +1,78 @@
+"""What DuckDB's catalogue says of tables: columns, keys, estimates. Reads no user row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from conduit import schemas
+from conduit.connectors.duckdb.connection import Database
+from conduit.connectors.duckdb.types import Column, quote
+from conduit.errors import ConfigError
+
+_TABLE = "database_name = current_database() AND schema_name = $1 AND table_name = $2"
+
+
+def parts(schema: str, table: str) -> tuple[str, str]:
+    """Schema and name of `table` or `schema.table`.
+
+    Raises:
+        ConfigError: there are more parts.
+    """
+    named, _, name = table.rpartition(".")
+    if "." in named:
+        raise ConfigError(f"table {table}: write it as `table` or `schema.table`")
+    return named or schema, name
+
+
+def qualified(schema: str, table: str) -> str:
+    """The quoted name of `table` or `schema.table`."""
+    return ".".join(quote(part) for part in parts(schema, table))
+
+
+def exists(database: Database, schema: str, table: str) -> bool:
+    """Whether there is such a table or view."""
+    return database.first(f"SELECT 1 FROM duckdb_columns() WHERE {_TABLE} LIMIT 1", parts(schema, table)) is not None
+
+
+def is_view(database: Database, schema: str, table: str) -> bool:
+    """Whether the name is a view's."""
+    condition = "database_name = current_database() AND schema_name = $1 AND view_name = $2"
+    return database.first(f"SELECT 1 FROM duckdb_views() WHERE {condition}", parts(schema, table)) is not None
+
+
+def columns(database: Database, sql: str, wanted: Mapping[str, str], never_null: Sequence[str] = ()) -> list[Column]:
+    """The columns of a query, from binding it."""
+    return [
+        Column(
+            row[0],
+            row[1],
+            schemas.declared(wanted[row[0]]) if row[0] in wanted else None,
+            nullable=row[0] not in never_null,
+        )
+        for row in database.rows(f"DESCRIBE SELECT * FROM (\n{sql}\n) AS q")
+    ]
+
+
+def never_null(database: Database, schema: str, table: str) -> tuple[str, ...]:
+    """The columns of a table that are declared NOT NULL."""
+    rows = database.rows(
+        f"SELECT column_name FROM duckdb_columns() WHERE {_TABLE} AND NOT is_nullable", parts(schema, table)
+    )
+    return tuple(row[0] for row in rows)
+
+
+def unique_key(database: Database, schema: str, table: str) -> tuple[str, ...]:
+    """The primary key of a table, or columns that are declared UNIQUE and NOT NULL; empty: there is none."""
+    rows = database.rows(
+        f"SELECT constraint_column_names FROM duckdb_constraints() WHERE {_TABLE} "
+        "AND constraint_type IN ('PRIMARY KEY', 'UNIQUE') ORDER BY constraint_type, constraint_index",
+        parts(schema, table),
+    )
+    known = set(never_null(database, schema, table))
+    return next((tuple(names) for (names,) in rows if set(names) <= known), ())
+
+
+def estimated_rows(database: Database, schema: str, table: str) -> int | None:
+    """About how many rows a table has; None for a view."""
+    found = database.first(f"SELECT estimated_size FROM duckdb_tables() WHERE {_TABLE}", parts(schema, table))
+    return int(found[0]) if found else None

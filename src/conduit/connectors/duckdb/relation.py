@@ -1,0 +1,115 @@
+"""The table or query that a resource reads: its columns, its key, its text. Knows no watermark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from conduit.arrow import pa
+from conduit.connectors import sql
+from conduit.connectors.duckdb import catalogue
+from conduit.connectors.duckdb.connection import Database
+from conduit.connectors.duckdb.types import Column
+from conduit.contract import Read
+from conduit.errors import ConfigError
+from conduit.query import Query, read_query, without_bound
+
+
+class Relation:
+    """What is read, as the catalogue knows it.
+
+    Attributes:
+        query: the query; None for a table.
+        table: the table as the resource names it; empty for a query.
+    """
+
+    def __init__(self, database: Database, schema: str, read: Read) -> None:
+        self._database = database
+        self._schema = schema
+        self._read = read
+        self.query = _query(read)
+        self.table = "" if self.query else read.table or ""
+
+    @property
+    def name(self) -> str:
+        """The relation in the source's fingerprint; never the query's text."""
+        return "(query)" if self.query else ".".join(catalogue.parts(self._schema, self.table))
+
+    @property
+    def quoted(self) -> str:
+        """The quoted name of the table."""
+        return catalogue.qualified(self._schema, self.table)
+
+    def whole(self, minimum: str) -> str:
+        """The relation without a lower bound, for FROM; `minimum` stands where `:last_value` cannot be left out."""
+        return f"(\n{without_bound(self.query, minimum)}\n)" if self.query else self.quoted
+
+    @cached_property
+    def columns(self) -> Sequence[Column]:
+        """The columns, from binding the statement.
+
+        Raises:
+            ConfigError: the cursor, or a column that `columns:` names, is not among them.
+        """
+        if self.query is None and not catalogue.exists(self._database, self._schema, self.table):
+            raise ConfigError(f"resource {self._read.resource}: there is no table {self.name}")
+        text = f"SELECT * FROM {self.whole('NULL')} AS q"
+        columns = catalogue.columns(self._database, text, self._read.columns, self._never_null)
+        self._require([column.name for column in columns])
+        return columns
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns as Arrow fields."""
+        select = ", ".join(column.select() for column in self.columns)
+        carried = self._database.schema(f"SELECT {select} FROM {self.whole('NULL')} AS q")
+        return pa.schema([column.field(field.type) for column, field in zip(self.columns, carried, strict=True)])
+
+    @property
+    def cursor(self) -> Column | None:
+        """The incremental column."""
+        return next((column for column in self.columns if column.name == self._read.cursor), None)
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """Unique columns of the one table, when the rows hold them."""
+        key = catalogue.unique_key(self._database, self._schema, self._one_table) if self._one_table else ()
+        given = sql.passed_through(self.query, key) if self.query else key
+        exact = {column.name for column in self.columns if column.wanted is None}
+        return key if set(key) <= exact & set(given) else ()
+
+    def notes(self) -> Iterator[str]:
+        """What to say about columns that Arrow cannot carry."""
+        for column in self.columns:
+            if column.wanted is None and not column.is_plain:
+                yield f"column {column.name}: {column.declared} travels as {self.schema.field(column.name).type}"
+
+    @property
+    def _one_table(self) -> str:
+        """The table that all rows come from; empty when there is not one."""
+        return (self.query.plain_table() or "") if self.query else self.table
+
+    @cached_property
+    def _never_null(self) -> tuple[str, ...]:
+        """The columns of the one table that cannot be NULL, under the names of the output."""
+        names = catalogue.never_null(self._database, self._schema, self._one_table) if self._one_table else ()
+        return sql.passed_through(self.query, names) if self.query else names
+
+    def _require(self, names: Sequence[str]) -> None:
+        resource, wanted = self._read.resource, self._read.cursor
+        if wanted is not None and wanted not in names:
+            raise ConfigError(
+                f"resource {resource}: incremental_column {wanted} is not among the columns {', '.join(names)}",
+                hint="select it, or give the column this name with AS",
+            )
+        unknown = [name for name in self._read.columns if name not in names]
+        if unknown:
+            raise ConfigError(
+                f"resource {resource}: `columns:` names {', '.join(unknown)}, which is not among {', '.join(names)}"
+            )
+
+
+def _query(read: Read) -> Query | None:
+    if read.query is None:
+        return None
+    return read_query(read.query, "duckdb", incremental=read.cursor is not None)

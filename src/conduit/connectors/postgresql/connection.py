@@ -1,0 +1,123 @@
+"""Connecting to PostgreSQL, and turning what its drivers raise into conduit's errors. Knows no table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import psycopg2.extensions
+
+from conduit.connectors.postgresql.config import PostgresqlConnection
+from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
+
+CONNECT_TIMEOUT = "10"
+_LOCAL = ("", "localhost", "127.0.0.1", "::1")
+_PERMANENT = ("authentication failed", "no password supplied", "does not exist", "certificate", "SSL", "pg_hba.conf")
+_TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
+"""Serialization failure, deadlock, shutdown, crash, starting up, too many connections, connection errors."""
+
+
+def parameters(connection: PostgresqlConnection) -> dict[str, str]:
+    """The libpq parameters of a connection: its URL, its parts, then conduit's defaults for what is left open."""
+    found: dict[str, str] = {}
+    if connection.url is not None:
+        found |= {key: str(value) for key, value in psycopg2.extensions.parse_dsn(connection.url.reveal()).items()}
+    parts = {
+        "host": connection.host,
+        "port": str(connection.port) if connection.port else None,
+        "dbname": connection.database,
+        "user": connection.user,
+        "password": connection.password.reveal() if connection.password else None,
+        "sslmode": connection.sslmode,
+        "sslrootcert": connection.sslrootcert,
+    }
+    found |= {key: value for key, value in parts.items() if value is not None}
+    found |= connection.options
+    found.setdefault("host", "localhost")
+    found.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    found.setdefault("application_name", "conduit")
+    found.setdefault("sslmode", "prefer" if _is_local(found["host"]) else "verify-full")
+    own_authority = os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))  # noqa: PTH110, PTH111 - libpq's rule
+    if found["sslmode"] == "verify-full" and not own_authority:
+        found.setdefault("sslrootcert", "system")
+    return found
+
+
+def conninfo(connection: PostgresqlConnection) -> str:
+    """The same parameters as one libpq string, for drivers that take nothing else."""
+    return psycopg2.extensions.make_dsn(**parameters(connection))
+
+
+def connect(name: str, connection: PostgresqlConnection) -> psycopg2.extensions.connection:
+    """An open connection in UTC, with exact floats.
+
+    Raises:
+        ConnectionFailed: with the connection's name; retryable unless the server has said no.
+    """
+    wanted = conninfo(connection)
+    try:
+        opened: psycopg2.extensions.connection = psycopg2.connect(wanted)
+    except psycopg2.OperationalError as error:
+        text = str(error).strip()
+        permanent = any(sign in text for sign in _PERMANENT)
+        raise ConnectionFailed(
+            f"connection {name}: {text}",
+            hint="check host, port, database, user and password of this connection",
+            retryable=not permanent,
+        ) from error
+    except psycopg2.ProgrammingError as error:
+        raise ConfigError(f"connection {name}: {str(error).strip()}") from error
+    with opened.cursor() as cursor:
+        cursor.execute(
+            "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
+        )
+        cursor.execute("SELECT set_config('search_path', quote_ident(%s), false)", (connection.schema,))
+    opened.commit()
+    return opened
+
+
+def _is_local(host: str) -> bool:
+    return host in _LOCAL or host.startswith("/")
+
+
+@contextmanager
+def mapped(name: str, doing: str) -> Iterator[None]:
+    """Raise conduit's error for what psycopg2 raises inside; `doing` says what was tried, and on which object."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise translate(name, doing, error) from error
+
+
+def translate(name: str, doing: str, error: psycopg2.Error) -> ConduitError:
+    """The conduit error for a psycopg2 error, by its SQLSTATE."""
+    return by_sqlstate(f"{name}: {doing}: {_text(error)}", error.pgcode or "08")
+
+
+def by_sqlstate(text: str, code: str) -> ConduitError:
+    """The conduit error for a SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+    if code == "55P03":
+        return Busy(text, hint="somebody holds a lock on it; try again later")
+    if code == "53100":
+        return ConnectionFailed(text, hint="free some space on the database server")
+    if code == "42501":
+        return ConnectionFailed(text, hint="grant the role what it needs (docs/connectors/postgresql.md)")
+    if code.startswith(("22", "23")):
+        return DataError(text)
+    if code.startswith(("42", "0A")):
+        return ConfigError(text, hint="correct the query, the table name or the expression")
+    return ConnectionFailed(text, retryable=code.startswith(_TRANSIENT_CODES))
+
+
+def _text(error: psycopg2.Error) -> str:
+    """The server's message, its detail (the key or row that fails) and its constraint, on one line."""
+    parts = [error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__]
+    if error.diag.message_detail:
+        parts.append(error.diag.message_detail[:300])
+    if error.diag.context:
+        parts.append(error.diag.context.splitlines()[0][:200])
+    if error.diag.message_hint:
+        parts.append(error.diag.message_hint[:200])
+    return "; ".join(parts)

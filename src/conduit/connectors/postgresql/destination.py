@@ -1,0 +1,144 @@
+"""A PostgreSQL destination: its tables, and the marks in `_conduit_state` beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+
+from conduit.arrow import pa
+from conduit.connectors import sql
+from conduit.connectors.postgresql import catalogue
+from conduit.connectors.postgresql.config import PostgresqlConnection
+from conduit.connectors.postgresql.connection import connect, mapped
+from conduit.connectors.postgresql.load import PostgresqlLoad
+from conduit.connectors.postgresql.marks import Marks
+from conduit.connectors.postgresql.types import Column, created, quote
+from conduit.contract import Load, Mark, Write
+from conduit.errors import ConfigError, ConnectionFailed
+
+LOCK_SECONDS = 10
+"""How long a statement waits for somebody else's lock before the run gives up with exit 75."""
+
+_DDL_LOCK = "SELECT pg_advisory_xact_lock(hashtext('conduit'), hashtext(%s))"
+
+
+class PostgresqlDestination:
+    """A database that rows go to. One connection, opened at the first need and again after it broke."""
+
+    def __init__(self, name: str, connection: PostgresqlConnection, folder: Path) -> None:  # noqa: ARG002
+        self._name = name
+        self._connection = connection
+        self._opened: psycopg2.extensions.connection | None = None
+        self._marks = Marks(catalogue.qualified(connection.schema, sql.STATE_TABLE))
+
+    def check(self) -> str:
+        """Connect, and see whether tables can be made in the schema."""
+        schema = self._connection.schema
+        with mapped(self._name, "check"), self._database().cursor() as cur:
+            cur.execute(
+                "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
+                "current_setting('server_version')), "
+                "coalesce(has_schema_privilege(to_regnamespace(quote_ident(%s))::oid, 'CREATE, USAGE'), false)",
+                (schema,),
+            )
+            found, may_create = cur.fetchone() or ("", False)
+        if not may_create:
+            raise ConnectionFailed(
+                f"connection {self._name}: {found} may not create tables in schema {schema}, or it does not exist",
+                hint=f'GRANT USAGE, CREATE ON SCHEMA "{schema}" TO the role',
+            )
+        return str(found)
+
+    def marks(self, table: str, *, settle: bool = False) -> Sequence[Mark]:
+        """The marks of a table. `settle` waits for a commit that is still on its way, up to LOCK_SECONDS."""
+        with (
+            mapped(self._name, f"read the marks of {table}"),
+            self._database() as connection,
+            connection.cursor() as cur,
+        ):
+            cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+            try:
+                return self._marks.read(cur, table, wait=settle)
+            except psycopg2.errors.UndefinedTable:
+                return []
+
+    def describe(self, table: str) -> pa.Schema | None:
+        """The table's columns, in the types that a source would give them."""
+        with mapped(self._name, f"describe {table}"), self._database() as connection, connection.cursor() as cur:
+            columns = self._columns(cur, table)
+        return pa.schema([column.field() for column in columns]) if columns else None
+
+    def begin(self, write: Write) -> Load:
+        """Create or extend the table where needed, in a transaction of its own, then open the one for the rows."""
+        sql.require_key(write)
+        connection = self._database()
+        with mapped(self._name, f"prepare {write.table}"), connection, connection.cursor() as cur:
+            columns = self._prepared(cur, write)
+        with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
+            cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on")
+        target = catalogue.qualified(self._connection.schema, write.table)
+        return PostgresqlLoad(self._name, connection, write, target, columns, self._marks)
+
+    def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
+        """Move a mark without rows."""
+        connection = self._database()
+        with mapped(self._name, f"set the mark of {table}"), connection, connection.cursor() as cur:
+            self._create_state_table(cur)
+            self._marks.move(cur, old, new)
+
+    def close(self) -> None:
+        """Close the connection; what is not committed is gone."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    # --- below: the connection and the tables ---
+
+    def _database(self) -> psycopg2.extensions.connection:
+        if self._opened is None or self._opened.closed:
+            self._opened = connect(self._name, self._connection)
+        return self._opened
+
+    def _columns(self, cur: catalogue.Cursor, table: str) -> list[Column]:
+        name = catalogue.qualified(self._connection.schema, table)
+        columns, durable = catalogue.table_columns(cur, name)
+        if not durable:
+            raise ConfigError(
+                f"{self._name}: table {table} is UNLOGGED: a crash of the server empties it, but keeps the mark",
+                hint=f"ALTER TABLE {name} SET LOGGED",
+            )
+        return columns
+
+    def _prepared(self, cur: catalogue.Cursor, write: Write) -> list[Column]:
+        """The columns of the target, after it was created or extended if that was needed."""
+        columns = self._columns(cur, write.table)
+        cur.execute("SELECT to_regclass(%s) IS NULL", (self._marks.table,))
+        without_state = (cur.fetchone() or (True,))[0]
+        if columns and not write.add_columns and not without_state:
+            return columns
+        cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        cur.execute(_DDL_LOCK, (self._connection.schema,))
+        self._create_state_table(cur)
+        self._create_table(cur, write)
+        return self._columns(cur, write.table)
+
+    def _create_state_table(self, cur: catalogue.Cursor) -> None:
+        cur.execute(_DDL_LOCK, (self._connection.schema,))
+        cur.execute(sql.create_marks(self._marks.table))
+
+    def _create_table(self, cur: catalogue.Cursor, write: Write) -> None:
+        """CREATE TABLE or ADD COLUMN; with a key that the loads look rows up by, a primary key."""
+        target = catalogue.qualified(self._connection.schema, write.table)
+        known = {column.name for column in self._columns(cur, write.table)}
+        definitions = [f"{quote(field.name)} {created(field)}" for field in write.schema if field.name not in known]
+        if not known:
+            key = ", ".join(quote(name) for name in write.key)
+            definitions += [f"PRIMARY KEY ({key})"] if key else []
+            cur.execute(f"CREATE TABLE {target} ({', '.join(definitions)})")
+        elif definitions:
+            added = ", ".join(f"ADD COLUMN {definition}" for definition in definitions)
+            cur.execute(f"ALTER TABLE {target} {added}")

@@ -1,0 +1,140 @@
+"""One commit into PostgreSQL: COPY into the target or a temporary table, the strategy, the mark, COMMIT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import psycopg2
+import psycopg2.extensions
+
+from conduit.arrow import pa
+from conduit.connectors import sql
+from conduit.connectors.postgresql.catalogue import Cursor
+from conduit.connectors.postgresql.connection import mapped, translate
+from conduit.connectors.postgresql.marks import Marks
+from conduit.connectors.postgresql.types import DIALECT, Column, quote
+from conduit.connectors.postgresql.writer import CopyStream, Wire
+from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write
+from conduit.errors import DataError
+from conduit.faults import crash_point
+from conduit.positions import Position
+from conduit.strategies import replace
+from conduit.strategies.statements import tally
+
+STAGE = "conduit_stage"
+COPY_BYTES = 1 << 20
+
+
+class PostgresqlLoad:
+    """One transaction. Rows go straight into the target where nothing has to be compared or cast."""
+
+    def __init__(
+        self,
+        name: str,
+        connection: psycopg2.extensions.connection,
+        write: Write,
+        target: str,
+        columns: Sequence[Column],
+        marks: Marks,
+    ) -> None:
+        self._name = name
+        self._connection = connection
+        self._write = write
+        self._target = target
+        self._marks = marks
+        by_name = {column.name: column for column in columns}
+        self._wire = Wire.of(write.schema, [by_name[field.name] for field in write.schema])
+        self._staged = sql.needs_stage(write) or bool(self._wire.casts)
+        self._deleted = 0
+        self._begun = False
+
+    def stream(self, rows: Iterator[pa.RecordBatch]) -> Staged:
+        """COPY the rows into the open transaction."""
+        with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
+            self._begin(cur)
+            into = STAGE if self._staged else self._target
+            names = ", ".join(quote(name) for name in self._write.schema.names)
+            pump = CopyStream(self._wire, rows)
+            cur.copy_expert(f"COPY {into} ({names}) FROM STDIN (FORMAT binary)", pump, COPY_BYTES)
+            if cur.rowcount != pump.rows:
+                raise DataError(f"{self._write.table}: {pump.rows} rows were sent, PostgreSQL took {cur.rowcount}")
+        return Staged(part="transaction", rows=pump.rows)
+
+    def commit(self, staged: Sequence[Staged], old: Mark | None, new: Mark | None) -> Committed:
+        """The strategy's statements, then the mark, then COMMIT."""
+        rows = sum(part.rows for part in staged)
+        with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
+            self._begin(cur)
+            crash_point("load.staged")
+            committed = self._apply(cur, rows)
+            if sql.changes_nothing(committed, old, new):
+                self.abort()
+                return committed
+            if new is not None:
+                self._marks.move(cur, old, new)
+        crash_point("load.marked")
+        self._commit(committed)
+        crash_point("load.committed")
+        return committed
+
+    def abort(self) -> None:
+        """Roll back."""
+        if not self._connection.closed:
+            self._connection.rollback()
+
+    def _begin(self, cur: Cursor) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if self._write.mode == "replace" and not self._staged:
+            self._deleted = _changed(cur, replace.emptied(self._target).sql)
+        if self._staged:
+            columns = ", ".join(f"{quote(name)} {type_name}" for name, type_name in self._wire.stage_types.items())
+            cur.execute(f"CREATE TEMP TABLE {STAGE} ({columns}) ON COMMIT DROP")
+
+    def _apply(self, cur: Cursor, rows: int) -> Committed:
+        if not self._staged:
+            return Committed(inserted=rows, deleted=self._deleted)
+        cur.execute(f"ANALYZE {STAGE}")
+        both = sql.tables(
+            self._write,
+            dialect=DIALECT,
+            target=self._target,
+            stage=STAGE,
+            casts=self._wire.casts,
+            comparable=self._wire.comparable,
+            present_from=self._present_from(self._write.present_from),
+        )
+        steps = sql.statements(self._write, both)
+        counts = sql.run(
+            steps, self._write, change=lambda text: _changed(cur, text), look=lambda text: _first(cur, text)
+        )
+        return tally(rows, counts)
+
+    def _present_from(self, position: Position | None) -> str:
+        if position is None or self._write.cursor is None:
+            return ""
+        quoted = psycopg2.extensions.QuotedString(position.value)
+        quoted.prepare(self._connection)
+        collation = ' COLLATE "C"' if position.type == "text" else ""
+        return f"target.{quote(self._write.cursor)} >= {quoted.getquoted().decode()}{collation}"
+
+    def _commit(self, committed: Committed) -> None:
+        try:
+            self._connection.commit()
+        except psycopg2.Error as error:
+            if error.pgcode and not error.pgcode.startswith(("57", "08")):
+                raise translate(self._name, f"commit {self._write.table}", error) from error
+            raise OutcomeUnknown(
+                f"{self._name}: the connection broke at COMMIT: {' '.join(str(error).split())}", committed=committed
+            ) from error
+
+
+def _changed(cur: Cursor, text: str) -> int:
+    cur.execute(text)
+    return cur.rowcount
+
+
+def _first(cur: Cursor, text: str) -> tuple[object, ...] | None:
+    cur.execute(text)
+    return cur.fetchone()

@@ -1,0 +1,101 @@
+"""Rows out of PostgreSQL as Arrow: COPY through ADBC, then made exact, batch by batch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi as adbc
+
+from conduit import schemas
+from conduit.arrow import AnyArray, pa, pc
+from conduit.connectors.postgresql.connection import by_sqlstate
+from conduit.connectors.postgresql.types import NESTED, quote
+from conduit.errors import ConduitError, ConnectionFailed, DataError
+
+BATCH_BYTES = 4 << 20
+"""Size that a batch is to have; a single larger row is a batch of its own."""
+
+_FIRST_DAY, _LAST_DAY = -719162, 2932896  # 0001-01-01 and 9999-12-31, in days since 1970
+_DAY_US = 86_400_000_000
+
+
+def read_batches(
+    name: str, conninfo: str, *, schema: str, snapshot: str, sql: str, target: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a statement in an exported snapshot, as batches of `target`.
+
+    Raises:
+        DataError: a value that cannot be carried exactly (infinity, a year outside 1 to 9999, NaN in a decimal).
+        ConnectionFailed: the connection broke.
+    """
+    with _mapped(name), adbc.connect(conninfo, autocommit=False) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            cursor.execute(f"SET LOCAL search_path = {quote(schema)}")
+            cursor.execute("SET LOCAL TimeZone = 'UTC'")
+            cursor.execute("SET LOCAL DateStyle = 'ISO'")
+            cursor.execute("SET LOCAL IntervalStyle = 'postgres'")
+        with connection.cursor() as cursor:
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            cursor.execute(sql)
+            for batch in cursor.fetch_record_batch():
+                yield exact(batch, target)
+
+
+def exact(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
+    """The batch in the types of `target`; times that Arrow shows as a sentinel are refused."""
+    arrays = []
+    for column, field in zip(batch.columns, target, strict=True):
+        _refuse_sentinels(column, field.name)
+        arrays.append(schemas.cast(_plain(column), field.type, field.name))
+    return pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+def _plain(column: AnyArray) -> AnyArray:
+    """ADBC marks types that it does not know as opaque; they come as text here, because the SELECT casts them."""
+    return (
+        column.storage if isinstance(column.type, pa.OpaqueType) and isinstance(column, pa.ExtensionArray) else column
+    )
+
+
+def _refuse_sentinels(column: AnyArray, name: str) -> None:
+    if pa.types.is_date(column.type):
+        ends = pc.min_max(column.view(pa.int32()))
+        first, last = _FIRST_DAY, _LAST_DAY
+    elif pa.types.is_timestamp(column.type):
+        ends = pc.min_max(column.view(pa.int64()))
+        first, last = _FIRST_DAY * _DAY_US, (_LAST_DAY + 1) * _DAY_US - 1
+    else:
+        return
+    low, high = ends["min"].as_py(), ends["max"].as_py()
+    if low is not None and (low < first or high > last):
+        raise DataError(
+            f"column {name} holds infinity or a date outside the years 1 to 9999, which cannot be carried",
+            hint=f"select it as text: `{name}::text AS {name}`, or filter those rows",
+        )
+
+
+@contextmanager
+def _mapped(name: str) -> Iterator[None]:
+    try:
+        yield
+    except adbc_driver_manager.Error as error:
+        raise by_sqlstate(f"{name}: {' '.join(str(error).split())}", error.sqlstate or "08") from error
+    except OSError as error:  # how ADBC reports what happens while rows stream
+        raise _streaming(name, str(error)) from error
+
+
+def _streaming(name: str, text: str) -> ConduitError:
+    told = " ".join(re.sub(r"^\[libpq\][^:]*: ?", "", text).split())
+    if NESTED in text:
+        return DataError(
+            f"{name}: {told[told.index(NESTED) + len('conduit: ') :][:200]}",
+            hint="arrays with more than one dimension: select them as text, `to_jsonb(column)::text`",
+        )
+    if "ERROR:" in text:
+        return DataError(f"{name}: the query failed while its rows were read: {told}")
+    return ConnectionFailed(f"{name}: the connection broke while rows were read: {told}", retryable=True)

@@ -1,0 +1,328 @@
+"""Reading PostgreSQL: one REPEATABLE READ snapshot for what is asked of the catalogue and for the rows.
+
+psycopg2 describes and bounds (it is light: a run with nothing new loads nothing else), ADBC brings the rows as Arrow
+from the same exported snapshot. The query is the user's text; only `:last_value` is replaced in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+
+from conduit import schemas
+from conduit.arrow import pa
+from conduit.connectors.postgresql import catalogue
+from conduit.connectors.postgresql.config import PostgresqlConnection
+from conduit.connectors.postgresql.connection import connect, conninfo, mapped
+from conduit.connectors.postgresql.reader import read_batches
+from conduit.connectors.postgresql.types import Column, quote
+from conduit.contract import Described, Estimate, Read, Session, Split, Until
+from conduit.errors import ConfigError
+from conduit.positions import CursorType, Position, after, cursor, parse_shown
+from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
+
+_CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
+_MINIMUM: dict[str, str] = {
+    "int": "-9223372036854775808", "decimal": "-Infinity", "date": "-infinity", "timestamp": "-infinity",
+    "timestamptz": "-infinity", "text": "", "uuid": "00000000-0000-0000-0000-000000000000",
+}  # fmt: skip
+COUNT_UP_TO = 1_000_000
+"""Rows up to which `plan` counts instead of guessing."""
+
+_UNTYPED = (psycopg2.errors.UndefinedFunction, psycopg2.errors.DatatypeMismatch, psycopg2.errors.AmbiguousFunction)
+
+
+class PostgresqlSource:
+    """A database that rows come from. Writers commit concurrently, so rows can appear below a watermark."""
+
+    late_commits = True
+
+    def __init__(self, name: str, connection: PostgresqlConnection, folder: Path) -> None:  # noqa: ARG002
+        self._name = name
+        self._connection = connection
+
+    def check(self) -> str:
+        """Connect, and say who we are and to what."""
+        with (
+            closing(connect(self._name, self._connection)) as opened,
+            opened.cursor() as cur,
+            mapped(self._name, "check"),
+        ):
+            cur.execute(
+                "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
+                "current_setting('server_version')), to_regnamespace(quote_ident(%s)) IS NOT NULL",
+                (self._connection.schema,),
+            )
+            found, has_schema = cur.fetchone() or ("", False)
+        if not has_schema:
+            raise ConfigError(f"connection {self._name}: there is no schema {self._connection.schema}")
+        return str(found)
+
+    @contextmanager
+    def open(self, read: Read) -> Iterator[Session]:
+        """One read-only snapshot."""
+        with closing(connect(self._name, self._connection)) as opened, mapped(self._name, f"resource {read.resource}"):
+            opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            yield PostgresqlSession(self._name, self._connection, opened, read)
+
+
+class PostgresqlSession:
+    """A snapshot of a PostgreSQL database."""
+
+    def __init__(
+        self, name: str, connection: PostgresqlConnection, opened: psycopg2.extensions.connection, read: Read
+    ) -> None:
+        self._name = name
+        self._connection = connection
+        self._opened = opened
+        self._read = read
+        self._query = self._read_query()
+        self._table = catalogue.qualified(connection.schema, read.table or "")
+        self._key: tuple[str, ...] = ()
+
+    def _read_query(self) -> Query | None:
+        if self._read.query is None:
+            return None
+        return read_query(self._read.query, "postgres", incremental=self._read.cursor is not None)
+
+    # --- what is known without a row ---
+
+    def describe(self) -> Described:
+        """Schema, key and statement, from the catalogue."""
+        fields = [self._declared(column) for column in self._columns]
+        type_, unit = self._cursor_type
+        composed = self._composed
+        lower = self._lower()
+        return Described(
+            schema=pa.schema(fields),
+            fingerprint=self._fingerprint,
+            cursor_type=type_,
+            cursor_unit=unit,
+            key=self._key,
+            ordered=composed.ordered,
+            null_cursors=self._null_cursors,
+            sql=composed.sql,
+            bound=lower.value if lower else None,
+            notes=(*composed.notes, *self._text_notes()),
+        )
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        with self._opened.cursor() as cur:
+            described = self._executed_empty(cur)
+            columns = catalogue.output_columns(cur, described, trust_not_null=self._is_plain)
+            if self._is_plain:
+                self._key = catalogue.unique_key(cur, described)
+        self._require_cursor([column.name for column in columns])
+        return columns
+
+    def _executed_empty(self, cur: catalogue.Cursor) -> list[psycopg2.extensions.Column]:
+        """The output of the relation, executed for no row; types are tried for a placeholder that has none yet."""
+        if self._query is None:
+            cur.execute(f"SELECT * FROM {self._table} AS q LIMIT 0")
+            return list(cur.description or ())
+        candidates = ["NULL", *(f"NULL::{self._cast(type_)}" for type_ in _MINIMUM)]
+        if not self._query.placeholders or not self._query.first_run("NULL")[1]:
+            candidates = ["NULL"]
+        cur.execute("SAVEPOINT conduit_describe")
+        for place, literal in enumerate(candidates, start=1):
+            try:
+                cur.execute(f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
+            except (
+                psycopg2.errors.UndefinedFunction,
+                psycopg2.errors.DatatypeMismatch,
+                psycopg2.errors.AmbiguousFunction,
+            ):
+                if place == len(candidates):
+                    raise
+                cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
+            else:
+                described = list(cur.description or ())
+                cur.execute("RELEASE SAVEPOINT conduit_describe")
+                return described
+        return []
+
+    def _require_cursor(self, names: list[str]) -> None:
+        wanted = self._read.cursor
+        if wanted is not None and wanted not in names:
+            raise ConfigError(
+                f"resource {self._read.resource}: incremental_column {wanted} is not among {', '.join(names)}",
+                hint="select it, or give the column this name with AS",
+            )
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._query is None or self._query.plain_table() is not None
+
+    def _declared(self, column: Column) -> pa.Field[pa.DataType]:
+        declared = self._read.columns.get(column.name)
+        return pa.field(column.name, schemas.declared(declared)) if declared else column.field()
+
+    @cached_property
+    def _cursor_column(self) -> Column | None:
+        return next((column for column in self._columns if column.name == self._read.cursor), None)
+
+    @cached_property
+    def _cursor_type(self) -> tuple[CursorType | None, str]:
+        column = self._cursor_column
+        if column is None:
+            return None, ""
+        if column.type_name == "numeric":
+            return "decimal", ""
+        return schemas.cursor_type(column.field())
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        relation = "(query)" if self._query is not None else self._table
+        if self._query is not None and (table := self._query.plain_table()):
+            relation = catalogue.qualified(self._connection.schema, table)
+        with self._opened.cursor() as cur:
+            cur.execute("SELECT system_identifier, current_database() FROM pg_control_system()")
+            system, database = cur.fetchone() or ("", "")
+        return f"postgresql:{system}:{database}:{relation}:{self._read.cursor or '-'}"
+
+    @cached_property
+    def _null_cursors(self) -> int:
+        column = self._cursor_column
+        if column is None or not column.nullable:
+            return 0
+        with self._opened.cursor() as cur:
+            cur.execute(f"SELECT count(*) FROM {self._relation()} WHERE q.{quote(column.name)} IS NULL")
+            found = cur.fetchone()
+        return int(found[0]) if found else 0
+
+    def _text_notes(self) -> list[str]:
+        carried = [c for c in self._columns if not c.is_plain and schemas.is_text(c.field().type)]
+        return [f"column {c.name}: {c.formatted} travels as text" for c in carried if c.name not in self._read.columns]
+
+    # --- bounds and statements ---
+
+    def _lower(self) -> Position | None:
+        type_, unit = self._cursor_type
+        if self._read.since is not None or type_ is None or self._read.initial_value is None:
+            return self._read.since
+        return parse_shown(self._read.initial_value, type_, unit)
+
+    def _upper(self) -> Position | None:
+        type_, unit = self._cursor_type
+        return parse_shown(self._read.through, type_, unit) if type_ and self._read.through is not None else None
+
+    def _literal(self, value: str) -> str:
+        """A value of the cursor's type, quoted by the driver; text compares by its bytes."""
+        quoted = psycopg2.extensions.QuotedString(value)
+        quoted.prepare(self._opened)
+        type_ = self._cursor_type[0] or "text"
+        collation = ' COLLATE "C"' if type_ == "text" else ""
+        return f"{quoted.getquoted().decode()}::{self._cast(type_)}{collation}"
+
+    @staticmethod
+    def _cast(type_: str) -> str:
+        return _CASTS.get(type_, type_)
+
+    def _ordering(self, name: str) -> str:
+        return f'q.{quote(name)} COLLATE "C"' if self._cursor_type[0] == "text" else f"q.{quote(name)}"
+
+    @cached_property
+    def _composed(self) -> Composed:
+        lower, upper = self._lower(), self._upper()
+        bounds = Bounds(
+            lower=self._literal(lower.value) if lower else None,
+            upper=self._literal(upper.value) if upper else None,
+            minimum=self._literal(_MINIMUM[self._cursor_type[0] or "text"]),
+        )
+        return compose(
+            self._read,
+            self._query,
+            table=self._table,
+            bounds=bounds,
+            column=self._ordering,
+            select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
+            collation="C" if self._cursor_type[0] == "text" else "",
+        )
+
+    def _relation(self) -> str:
+        """The relation without a lower bound, as `q`."""
+        if self._query is None:
+            return f"{self._table} AS q"
+        minimum = self._literal(_MINIMUM[self._cursor_type[0] or "text"])
+        return f"(\n{without_bound(self._query, minimum)}\n) AS q"
+
+    # --- the read ---
+
+    def until(self) -> Until:
+        """For a table its highest cursor; for a query whether it gives a row at all above a known bound."""
+        if self._read.cursor is None or self._read.through is not None:
+            return Until()
+        return self._until_of_table() if self._query is None else self._until_of_query()
+
+    def _until_of_table(self) -> Until:
+        name = quote(self._read.cursor or "")
+        with self._opened.cursor() as cur:
+            cur.execute(
+                f"SELECT q.{name}::text FROM {self._table} AS q WHERE q.{name} IS NOT NULL "
+                f"ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1"
+            )
+            found = cur.fetchone()
+        included = self._read.on_null == "include" and self._null_cursors > 0
+        if found is None:
+            return Until(nothing_new=not included)
+        highest = self._position(found[0])
+        lower = self._lower()
+        nothing_new = lower is not None and not after(highest, lower) and not included
+        return Until(nothing_new=nothing_new, position=highest)
+
+    def _until_of_query(self) -> Until:
+        if self._lower() is None or self._read.on_null == "include":
+            return Until()
+        with self._opened.cursor() as cur:
+            cur.execute(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)")
+            found = cur.fetchone()
+        return Until(nothing_new=not (found and found[0]))
+
+    def _position(self, text: str) -> Position:
+        type_, unit = self._cursor_type
+        if type_ == "timestamptz":
+            text = text.replace(" ", "T") + ":00"
+        return cursor(text, type_ or "text", unit)
+
+    def splits(self) -> list[Split]:
+        """The rows; and those without a cursor, when they are wanted."""
+        rows = [Split("rows")]
+        wants_nulls = self._read.on_null == "include" and self._null_cursors
+        return [*rows, Split("null cursors")] if wants_nulls else rows
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """The rows of a split, through ADBC, from this session's snapshot."""
+        with self._opened.cursor() as cur:
+            cur.execute("SELECT pg_export_snapshot()")
+            snapshot = (cur.fetchone() or ("",))[0]
+        yield from read_batches(
+            self._name,
+            conninfo(self._connection),
+            schema=self._connection.schema,
+            snapshot=str(snapshot),
+            sql=self._composed.sql if split.name == "rows" else self._null_rows(),
+            target=self.describe().schema,
+        )
+
+    def _null_rows(self) -> str:
+        select = ", ".join(column.select() for column in self._columns)
+        return f"SELECT {select} FROM {self._relation()} WHERE q.{quote(self._read.cursor or '')} IS NULL"
+
+    def estimate(self) -> Estimate | None:
+        """The planner's guess; where it is small, a count."""
+        with self._opened.cursor() as cur:
+            cur.execute(f"EXPLAIN (FORMAT JSON) {self._composed.sql}")
+            plan = (cur.fetchone() or ([{}],))[0]
+            guess = int(plan[0]["Plan"]["Plan Rows"])
+            if guess > COUNT_UP_TO:
+                return Estimate(guess, exact=False)
+            cur.execute(f"SELECT count(*) FROM (\n{self._composed.sql}\n) AS q")
+            found = cur.fetchone()
+        return Estimate(int(found[0]), exact=True) if found else None

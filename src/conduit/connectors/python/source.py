@@ -1,0 +1,187 @@
+"""Reads a Python object: anything that speaks Arrow's C stream (Polars, pandas, pyarrow, DuckDB), or an iterable.
+
+An object is read once per run. Rows at or below the watermark are left out here; a function is called with the last
+value instead, and what it returns is filtered all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+from conduit import schemas
+from conduit.arrow import pa, pc
+from conduit.connectors.python.config import PythonConnection
+from conduit.contract import Described, Read, Session, Split, Until
+from conduit.errors import ConfigError, DataError
+from conduit.positions import CursorType, Position, parse_shown
+from conduit.rows import scalar_of
+
+ROWS = 10_000
+"""Rows of a batch that is made from an iterator of dicts."""
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """What Arrow's PyCapsule interface asks of an object."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A capsule with the stream."""
+        ...
+
+
+class PythonSource:
+    """An object that was handed to `conduit.run`."""
+
+    late_commits = False
+
+    def __init__(self, name: str, connection: PythonConnection, folder: Path, given: object) -> None:  # noqa: ARG002
+        self._name = name
+        self._given = given
+
+    def check(self) -> str:
+        """The object is there, or nothing was handed over."""
+        return f"a {type(self._given).__name__}" if self._given is not None else "waits for an object from Python"
+
+    @contextmanager
+    def open(self, read: Read) -> Iterator[Session]:
+        """The object, opened as a stream of batches."""
+        if self._given is None:
+            raise ConfigError(
+                f"source {self._name} is of type python, and no object was given",
+                hint=f"conduit.run('ingest.yml', sources={{'{self._name}': frame}})",
+            )
+        last = read.since.shown() if read.since else None
+        given = cast("Callable[[object], object]", self._given)(last) if callable(self._given) else self._given
+        yield PythonSession(self._name, stream_of(given, self._name), read)
+
+
+class PythonSession:
+    """One pass over an object."""
+
+    def __init__(self, name: str, stream: pa.RecordBatchReader, read: Read) -> None:
+        self._name = name
+        self._stream = stream
+        self._read = read
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        declared = self._read.columns
+        return pa.schema(
+            [
+                pa.field(field.name, schemas.declared(declared[field.name])) if field.name in declared else field
+                for field in self._stream.schema
+            ]
+        )
+
+    @cached_property
+    def _cursor_type(self) -> tuple[CursorType | None, str]:
+        name = self._read.cursor
+        if name is None:
+            return None, ""
+        if name not in self._schema.names:
+            raise ConfigError(
+                f"source {self._name}: incremental_column {name} is not among {', '.join(self._schema.names)}"
+            )
+        return schemas.cursor_type(self._schema.field(name))
+
+    def describe(self) -> Described:
+        """The object's columns."""
+        type_, unit = self._cursor_type
+        return Described(
+            schema=self._schema,
+            fingerprint=f"python:{self._name}:{self._read.cursor or '-'}",
+            cursor_type=type_,
+            cursor_unit=unit,
+        )
+
+    def until(self) -> Until:
+        """The object itself is the bound."""
+        return Until()
+
+    def splits(self) -> list[Split]:
+        """One pass."""
+        return [Split("rows")]
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - there is only one
+        """The rows above the watermark, in the declared types."""
+        for batch in self._stream:
+            arrays = [
+                schemas.cast(column, field.type, field.name)
+                for column, field in zip(batch.columns, self._schema, strict=True)
+            ]
+            yield self._above(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+
+    def _above(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for position, compare in ((self._lower(), pc.greater), (self._upper(), pc.less_equal)):
+            if position is None or self._read.cursor is None:
+                continue
+            column = batch.column(self._read.cursor)
+            plain = column.storage if isinstance(column, pa.ExtensionArray) else column
+            kept = cast("pa.BooleanArray", compare(plain, scalar_of(position, column.type)))
+            batch = batch.filter(pc.or_kleene(pc.is_null(plain), kept))
+        return batch
+
+    def _lower(self) -> Position | None:
+        return self._read.since or self._parsed(self._read.initial_value)
+
+    def _upper(self) -> Position | None:
+        return self._parsed(self._read.through)
+
+    def _parsed(self, value: str | None) -> Position | None:
+        type_, unit = self._cursor_type
+        return parse_shown(value, type_, unit) if type_ and value is not None else None
+
+
+def stream_of(given: object, name: str) -> pa.RecordBatchReader:
+    """Any supported object as a stream of record batches.
+
+    Raises:
+        ConfigError: the object is of no supported kind.
+        DataError: the rows of an iterator do not fit together.
+    """
+    if isinstance(given, ArrowStream):
+        return pa.RecordBatchReader.from_stream(given)
+    if isinstance(given, Iterable):
+        batches = _batches(given, name)
+        first = next(batches, None)
+        if first is None:
+            return pa.RecordBatchReader.from_batches(pa.schema([]), [])
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+    raise ConfigError(
+        f"source {name}: a {type(given).__name__} cannot be read",
+        hint="give a DataFrame, an Arrow table, an iterator of either or of dicts, or a function that returns one",
+    )
+
+
+def _batches(items: Iterable[object], name: str) -> Iterator[pa.RecordBatch]:
+    """Batches from an iterator of batches, of frames or of dicts; the first item says which."""
+    iterator = iter(items)
+    for item in iterator:
+        if isinstance(item, pa.RecordBatch):
+            yield item
+        elif isinstance(item, ArrowStream):
+            yield from pa.RecordBatchReader.from_stream(item)
+        elif isinstance(item, Mapping):
+            yield from _from_dicts(chain([item], cast("Iterator[Mapping[str, object]]", iterator)), name)
+        else:
+            raise ConfigError(f"source {name}: cannot read rows of type {type(item).__name__}", hint="yield dicts")
+
+
+def _from_dicts(rows: Iterator[Mapping[str, object]], name: str) -> Iterator[pa.RecordBatch]:
+    """Rows of dicts, ROWS at a time, all in the types of the first ROWS."""
+    schema: pa.Schema | None = None
+    while chunk := list(islice(rows, ROWS)):
+        unknown = set().union(*chunk) - set(schema.names) if schema else set()
+        if unknown:
+            raise DataError(f"source {name}: rows with new keys {', '.join(sorted(unknown))} after {ROWS:,} rows")
+        try:
+            batch = pa.RecordBatch.from_pylist([dict(row) for row in chunk], schema=schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError(f"source {name}: the rows do not fit together: {error}") from error
+        schema = batch.schema
+        yield batch

@@ -1,0 +1,66 @@
+"""One resource of one run, with its two ends: what the steps of a run hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conduit import state
+from conduit.config.models import Project, Resource
+from conduit.contract import Destination, Identity, Source
+
+PRIVATE = ".conduit"
+"""The folder beside ingest.yml for locks and history; it may be deleted at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a watcher of a run may show: `rows` were staged, or a note was made."""
+
+    resource: str
+    rows: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A stateless load of the range (start, end] of the cursor; merge only. The mark stays where it is."""
+
+    start: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One resource of one run, with its two ends.
+
+    Attributes:
+        full_refresh: forget the watermark and replace the table.
+        backfill: load this range instead of what is new.
+        watch: told about progress.
+    """
+
+    project: Project
+    resource: Resource
+    source: Source
+    destination: Destination
+    run_id: str
+    full_refresh: bool = False
+    backfill: Backfill | None = None
+    watch: Callable[[Event], None] = field(default=lambda _: None)
+
+    @property
+    def identity(self) -> Identity:
+        """Who the mark belongs to (I6)."""
+        return Identity(self.project.pipeline, self.resource.name, self.resource.into)
+
+    @property
+    def private(self) -> Path:
+        """`.conduit/` beside ingest.yml."""
+        return self.project.folder / PRIVATE
+
+    @property
+    def state_file(self) -> state.StateFile:
+        """`.conduit_state.json` beside ingest.yml."""
+        return state.StateFile(self.project.folder / state.FILE_NAME, self.private)

@@ -1,0 +1,68 @@
+"""A thread that reads while another writes, with a bounded queue between them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from conduit.arrow import pa
+
+BATCHES_AHEAD = 4
+"""Batches that wait between the reading and the writing thread, at most."""
+
+
+class ReadAhead:
+    """Batches that a thread reads while another writes; at most BATCHES_AHEAD wait between them."""
+
+    def __init__(self, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+        self._batches = batches
+        self._queue: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="conduit-read", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():
+            self._drain()
+            self._thread.join(timeout=0.05)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches, in order; an error of the reading thread is raised here."""
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _run(self) -> None:
+        try:
+            for batch in self._batches():
+                if not self._put(batch):
+                    return
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001 - crosses to the other thread and is raised there
+            self._put(error)
+
+    def _put(self, item: pa.RecordBatch | BaseException | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._queue.get_nowait()
+        except queue.Empty:
+            return

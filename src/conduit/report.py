@@ -1,0 +1,121 @@
+"""What a run did: the equation of its rows, as numbers, as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from conduit.errors import exit_code
+
+Status = Literal["loaded", "nothing new", "failed"]
+
+
+@dataclass(slots=True, kw_only=True)
+class ResourceReport:
+    """One resource of a run.
+
+    `read = written + already_present + superseded + filtered + quarantined`, where written is inserted + updated.
+
+    Attributes:
+        resource: its name.
+        status: loaded, nothing new, or failed.
+        read: rows that the source gave.
+        inserted: rows that the table gained.
+        updated: rows that a merge changed.
+        already_present: rows whose key (append) or content (merge) the table held already.
+        superseded: rows of one key in one commit that a newer one replaced.
+        filtered: rows left out by a rule (NULL cursors with `on_null: exclude`).
+        quarantined: rows that failed a check.
+        commits: how many commits the run made.
+        since: the watermark before; until: the watermark after. None: nothing remembered.
+        seconds: wall time.
+        notes: what a person should know.
+        error: the message of a failure; empty otherwise.
+        exit_code: 0, or the error's.
+    """
+
+    resource: str
+    status: Status = "nothing new"
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    already_present: int = 0
+    superseded: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    commits: int = 0
+    since: int | str | None = None
+    until: int | str | None = None
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    error: str = ""
+    exit_code: int = 0
+
+    @property
+    def written(self) -> int:
+        """Rows that the table gained or changed."""
+        return self.inserted + self.updated
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        known = self.written + self.already_present + self.superseded + self.filtered + self.quarantined
+        return self.read == known
+
+    def equation(self) -> str:
+        """`read 13 = written 3 + already present 10`; parts that are 0 are left out."""
+        parts = {
+            "written": self.written,
+            "already present": self.already_present,
+            "superseded": self.superseded,
+            "filtered": self.filtered,
+            "quarantined": self.quarantined,
+        }
+        shown = [f"{name} {count:,}" for name, count in parts.items() if count or name == "written"]
+        return f"read {self.read:,} = {' + '.join(shown)}"
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: all fields, and the rows written per second."""
+        rate = round(self.written / self.seconds) if self.seconds and self.written else 0
+        return asdict(self) | {"written": self.written, "rows_per_second": rate}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One run of a project.
+
+    Attributes:
+        run_id: names the run in marks, history and metadata columns.
+        pipeline: the project's pipeline.
+        resources: one report each, in the order they ran.
+    """
+
+    run_id: str
+    pipeline: str
+    resources: Sequence[ResourceReport]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is well; else the code of the failure that matters most."""
+        return exit_code([resource.exit_code for resource in self.resources])
+
+    def __getitem__(self, resource: str) -> ResourceReport:
+        """The report of one resource.
+
+        Raises:
+            KeyError: it did not run.
+        """
+        for report in self.resources:
+            if report.resource == resource:
+                return report
+        raise KeyError(resource)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "run_id": self.run_id,
+            "pipeline": self.pipeline,
+            "exit_code": self.exit_code,
+            "resources": [resource.as_dict() for resource in self.resources],
+        }

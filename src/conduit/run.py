@@ -1,0 +1,413 @@
+"""One run, top to bottom. Read `run`, then the functions below it: they stand in the order in which they happen.
+
+    lock       one run per resource on this host
+    recover    the destination's mark, compared with .conduit_state.json
+    bound      a snapshot of the source; what is above the mark in it
+    plan       what happens to the columns, the key, the commits
+    extract    batches, read ahead in a thread, checked and cast
+    commit     rows + mark in one atomic step, compare-and-swap on the old mark
+    record     the state file and the history
+
+The numbers I1 to I7 are those of docs/invariants.md.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from conduit import locks, planning, state
+from conduit.arrow import pa
+from conduit.checkpoints import Checkpoints
+from conduit.config.load import load
+from conduit.config.models import Project, Resource
+from conduit.connectors import registry
+from conduit.contract import (
+    Committed,
+    Destination,
+    Load,
+    Mark,
+    OutcomeUnknown,
+    Session,
+    Source,
+    Staged,
+    SupportsStaging,
+    SupportsStreaming,
+    Write,
+    mark_of,
+)
+from conduit.errors import ConduitError, ConfigError, Fenced, InternalError, Interrupted, StateConflict
+from conduit.faults import crash_point
+from conduit.history import History, HistoryUnavailable, utc_now
+from conduit.job import Backfill, Event, Job
+from conduit.planning import Plan
+from conduit.read_ahead import ReadAhead
+from conduit.report import Report, ResourceReport
+from conduit.rows import Stream
+
+ATTEMPTS = 3
+"""How often the work since the last commit is tried when an error is transient."""
+
+# --- a run: its resources, in file order ----------------------------------------------------------------
+
+
+def run(
+    file: str | Path = "ingest.yml",
+    resources: Sequence[str] = (),
+    *,
+    full_refresh: Sequence[str] = (),
+    backfill: Backfill | None = None,
+    sources: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[Event], None] | None = None,
+) -> Report:
+    """Run the resources of an ingest.yml. A resource that fails does not stop the others.
+
+    Args:
+        file: the ingest.yml.
+        resources: names to run; none: all.
+        full_refresh: names whose watermark is forgotten and whose table is replaced.
+        backfill: load a range of the cursor instead of what is new (merge only).
+        sources: Python objects (a DataFrame, an Arrow table, an iterator, a function of the last value) for sources
+            of `type: python`, by name.
+        environment: what `${VAR}` sees; the process's own when left out.
+        watch: called with an Event while rows move.
+
+    Returns:
+        One report per resource; `exit_code` is 0 when all is well.
+
+    Raises:
+        ConfigError: the file, or a name, is wrong; nothing was connected to.
+    """
+    project = load(file, environment=environment)
+    chosen = choose(project, resources, full_refresh)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    reports: list[ResourceReport] = []
+    for resource in chosen:
+        with opened(project, resource, sources or {}) as (source, destination):
+            job = Job(
+                project=project,
+                resource=resource,
+                source=source,
+                destination=destination,
+                run_id=run_id,
+                full_refresh=resource.name in full_refresh,
+                backfill=backfill,
+                watch=watch or (lambda _: None),
+            )
+            reports.append(run_resource(job))
+        if reports[-1].exit_code > 128:
+            break
+    return Report(run_id=run_id, pipeline=project.pipeline, resources=reports)
+
+
+def choose(project: Project, wanted: Sequence[str], full_refresh: Sequence[str] = ()) -> Sequence[Resource]:
+    """The resources with these names, in file order; all of them when none is named.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    known = [resource.name for resource in project.resources]
+    unknown = [name for name in (*wanted, *full_refresh) if name not in known]
+    if unknown:
+        raise ConfigError(f"unknown resource {', '.join(unknown)}", hint=f"{project.file.name} has: {', '.join(known)}")
+    picked = wanted or full_refresh or known
+    return [resource for resource in project.resources if resource.name in picked]
+
+
+@contextmanager
+def opened(project: Project, resource: Resource, objects: Mapping[str, object]) -> Iterator[tuple[Source, Destination]]:
+    """The two ends of a resource; nothing is connected to yet."""
+    source = registry.source(project.sources[resource.source], project.folder, objects.get(resource.source))
+    destination = registry.destination(project.destinations[resource.destination], project.folder)
+    with closing(destination):
+        yield source, destination
+
+
+# --- one resource ---------------------------------------------------------------------------------------
+
+
+def run_resource(job: Job) -> ResourceReport:
+    """Run one resource: never raises a ConduitError, the report carries it."""
+    report = ResourceReport(resource=job.resource.name)
+    started, started_at = time.perf_counter(), utc_now()
+    try:
+        with locks.resource_lock(job.private, f"{job.project.pipeline}.{job.resource.name}"):
+            crash_point("run.locked")
+            with_retries(job, report)
+    except KeyboardInterrupt:
+        fail(report, Interrupted("interrupted; what was committed stays, the next run goes on from there", signal=2))
+    except ConduitError as error:
+        fail(report, error)
+    report.notes = list(dict.fromkeys(report.notes))
+    report.seconds = round(time.perf_counter() - started, 3)
+    keep_history(job, report, started_at)
+    crash_point("run.recorded")
+    return report
+
+
+def with_retries(job: Job, report: ResourceReport) -> None:
+    """Do the work; after a transient error do again what was not committed, from the mark (I4), a few times."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            move_what_is_new(job, report)
+        except Fenced as error:
+            if attempt == ATTEMPTS or not landed_late(job, report):
+                raise error from None
+        except ConduitError as error:
+            if attempt == ATTEMPTS or not error.retryable:
+                raise
+            pause = 0.5 * 2**attempt * (0.5 + random.random())  # noqa: S311 - jitter, no secret
+            job.watch(Event(job.resource.name, note=f"{error.message}; trying again in {pause:.1f} s"))
+            time.sleep(pause)
+        else:
+            return
+
+
+def landed_late(job: Job, report: ResourceReport) -> bool:
+    """Whether the run that fenced us is ours: a commit with unknown outcome that arrived after all."""
+    mark = mark_of(job.destination.marks(job.resource.into, settle=True), job.identity)
+    if mark is None or mark.run_id != job.run_id:
+        return False
+    report.notes.append("a commit of this run was confirmed late; its rows are counted in the mark, not here")
+    return True
+
+
+def move_what_is_new(job: Job, report: ResourceReport) -> None:
+    """The run itself, from the mark to the record."""
+    mark = recover(job, report)
+    crash_point("run.recovered")
+    since = planning.start(job, mark)
+    watermark = planning.guard(job, since)
+    read = planning.request(job, watermark, since)
+    with job.source.open(read) as session:
+        described = session.describe()
+        planning.agree(job, mark, described)
+        if since is None:
+            watermark = planning.guard(job, None, described)
+        until = session.until()
+        planning.refuse_backwards(job, since, until)
+        crash_point("run.bounded")
+        report.notes += [*watermark.notes, *described.notes, *planning.order_notes(job, described)]
+        if not until.nothing_new:
+            mark = load_rows(job, report, session, Plan(described, watermark, until, mark, since, read))
+    record(job, report, mark)
+
+
+# --- recover --------------------------------------------------------------------------------------------
+
+
+def recover(job: Job, report: ResourceReport, *, repair: bool = True) -> Mark | None:
+    """The mark that the destination holds: the truth (I1). Differences to the state file are told.
+
+    With `repair` a state file that cannot be read is moved aside.
+    """
+    name = job.resource.name
+    marks = job.destination.marks(job.resource.into)
+    mark = mark_of(marks, job.identity)
+    if job.backfill is not None:
+        return mark
+    if mark is None:
+        refuse_renamed(job, marks)
+    found = state.recover(name, mark, lambda: job.state_file.value(name), job.state_file.path)
+    report.notes += found.notes
+    if found.broken and repair:
+        job.state_file.move_aside_if_broken()
+    report.since = mark.position.shown() if mark and mark.position else None
+    return mark
+
+
+def refuse_renamed(job: Job, marks: Sequence[Mark]) -> None:
+    """A table that a resource loaded which is gone from the file, and no mark of ours: it was renamed.
+
+    Raises:
+        StateConflict: loading all again would double the rows.
+    """
+    names = {resource.name for resource in job.project.resources}
+    for mark in marks:
+        if mark.identity.pipeline == job.project.pipeline and mark.identity.resource not in names and mark.position:
+            old = mark.identity.resource
+            raise StateConflict(
+                f"no mark for {job.resource.name}; but {old}, which is not in {job.project.file.name} any more, loaded "
+                f"{job.resource.into} up to {mark.position.shown()!r}",
+                hint=f"renamed? `conduit state move {old} {job.resource.name}`; "
+                f"else `conduit state reset {old}` forgets it",
+            )
+
+
+# --- extract --------------------------------------------------------------------------------------------
+
+
+def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) -> Mark | None:
+    """Read, stage and commit, checkpoint by checkpoint. Returns the mark that the destination then holds."""
+    described = plan.described
+    table = job.destination.describe(job.resource.into)
+    target = planning.columns(job, described, table)
+    write = planning.write_request(job, plan, target, new_table=table is None)
+    cursor = planning.cursor_column(job, described)
+    stream = Stream(
+        target.schema,
+        cursor_column=cursor,
+        on_null=plan.read.on_null,
+        key=write.key,
+        ordered=described.ordered,
+        run_id=job.run_id if job.resource.metadata_columns else None,
+    )
+    every = planning.commit_every(job, described)
+    mark, handed_out = plan.mark, 0
+    with ReadAhead(lambda: extract(session, stream)) as batches:
+        pieces = Checkpoints(iter(batches), every, cursor)
+        if pieces.exhausted and write.mode != "replace":
+            return mark
+        report.notes += target.notes
+        while True:
+            staged, committed, mark = commit_piece(job, write, pieces, plan, mark)
+            handed_out += staged
+            count(report, staged, committed, mark)
+            crash_point("run.committed")
+            if pieces.exhausted:
+                break
+    settle_counts(report, stream, handed_out)
+    return mark
+
+
+def extract(session: Session, stream: Stream) -> Iterator[pa.RecordBatch]:
+    """All batches of the session, split after split, ready for the write. Runs in the reading thread."""
+    splits = session.splits()
+    for split in splits:
+        for batch in session.read(split):
+            if batch.num_rows:
+                ready = stream.pass_on(batch, nulls_follow=split.name == "rows" and len(splits) > 1)
+                if ready.num_rows:
+                    yield ready
+
+
+# --- commit ---------------------------------------------------------------------------------------------
+
+
+def commit_piece(
+    job: Job, write: Write, pieces: Checkpoints, plan: Plan, mark: Mark | None
+) -> tuple[int, Committed, Mark | None]:
+    """Stage the rows of one checkpoint and commit them with the mark (I2). Returns rows, effect and the mark."""
+    load = job.destination.begin(write)
+    try:
+        crash_point("load.begun")
+        staged = stage(load, watched(job, pieces.piece()))
+        new = None if job.backfill else new_mark(job, plan, pieces, mark, staged.rows)
+        committed = commit(job, load, staged, mark, new)
+    finally:
+        load.abort()
+    landed = mark if new is None or unchanged(committed, mark, new) else new
+    return staged.rows, committed, landed
+
+
+def stage(load: Load, rows: Iterator[pa.RecordBatch]) -> Staged:
+    """Bring rows to the destination, invisible to its readers: into the open transaction, or as staged files."""
+    if isinstance(load, SupportsStreaming):
+        return load.stream(rows)
+    if isinstance(load, SupportsStaging):
+        return load.stager().stage("part-0", rows)
+    raise InternalError(f"{type(load).__name__} offers neither SupportsStreaming nor SupportsStaging")
+
+
+def watched(job: Job, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, and a word to the watcher about each."""
+    for batch in batches:
+        yield batch
+        crash_point("run.batch")
+        job.watch(Event(job.resource.name, rows=batch.num_rows))
+
+
+def commit(job: Job, load: Load, staged: Staged, old: Mark | None, new: Mark | None) -> Committed:
+    """Commit; when the answer is lost, read the mark instead of sending the rows again (I4)."""
+    try:
+        return load.commit([staged], old, new)
+    except OutcomeUnknown as error:
+        found = mark_of(job.destination.marks(job.resource.into, settle=True), job.identity)
+        if new is not None and found is not None and (found.run_id, found.token()) == (new.run_id, new.token()):
+            return error.committed
+        raise
+
+
+def new_mark(job: Job, plan: Plan, pieces: Checkpoints, mark: Mark | None, rows: int) -> Mark:
+    """The mark that this commit sets."""
+    return Mark(
+        identity=job.identity,
+        position=planning.new_position(job, plan, pieces.reached),
+        since=mark.since if mark and mark.run_id == job.run_id else plan.since,
+        run_id=job.run_id,
+        complete=pieces.exhausted,
+        rows=rows,
+        source=plan.described.fingerprint,
+        committed_at=utc_now(),
+    )
+
+
+def unchanged(committed: Committed, old: Mark | None, new: Mark) -> bool:
+    """Whether the commit had nothing to do, so that the mark of before still stands."""
+    return not (committed.written or committed.deleted) and old is not None and old.token() == new.token()
+
+
+# --- record ---------------------------------------------------------------------------------------------
+
+
+def count(report: ResourceReport, staged: int, committed: Committed, mark: Mark | None) -> None:
+    """Add one commit to the report."""
+    report.status = "loaded"
+    report.read += staged
+    report.inserted += committed.inserted
+    report.updated += committed.updated
+    report.already_present += committed.already_present
+    report.superseded += committed.superseded
+    report.commits += 1
+    report.until = mark.position.shown() if mark and mark.position else None
+
+
+def settle_counts(report: ResourceReport, stream: Stream, handed_out: int) -> None:
+    """Close the equation of the run.
+
+    Raises:
+        InternalError: rows are unaccounted for.
+    """
+    report.read += stream.filtered
+    report.filtered += stream.filtered
+    if stream.read != handed_out + stream.filtered or not report.balanced:
+        raise InternalError(f"{report.resource}: {stream.read} rows were read, but {report.equation()}")
+
+
+def record(job: Job, report: ResourceReport, mark: Mark | None) -> None:
+    """The run is whole: let the state file show the mark. It is a cache, and it comes last (I1)."""
+    if job.backfill is not None:
+        return
+    report.until = mark.position.shown() if mark and mark.position else None
+    if not report.written and not report.commits:
+        report.status = "nothing new"
+    job.state_file.put(job.resource.name, report.until)
+
+
+def fail(report: ResourceReport, error: ConduitError) -> None:
+    """Put an error into the report."""
+    report.status = "failed"
+    report.error = str(error)
+    report.exit_code = error.exit_code
+
+
+def keep_history(job: Job, report: ResourceReport, started_at: str) -> None:
+    """Write the run down. What was committed stays committed when this fails."""
+    try:
+        History(job.private).record_run(
+            run_id=job.run_id,
+            pipeline=job.project.pipeline,
+            resource=job.resource.name,
+            started_at=started_at,
+            report=msgspec.to_builtins(report.as_dict()),
+        )
+    except HistoryUnavailable as error:
+        report.notes.append(str(error))

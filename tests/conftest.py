@@ -1,0 +1,39 @@
+"""Fixtures that all tests share: a PostgreSQL server, a database of it, a project folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import postgres
+from tests.support.project import Project
+
+os.environ.setdefault("CONDUIT_TESTING", "1")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server. Without one its tests are skipped, loudly; with CI=true that is a failure."""
+    if not os.environ.get("CONDUIT_TEST_POSTGRES") and postgres.binaries() is None:
+        message = "no PostgreSQL server on this machine: nothing that concerns PostgreSQL was tested"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with postgres.server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: postgres.Server) -> Iterator[postgres.Database]:
+    """An empty database."""
+    with postgres_server.database() as database:
+        yield database
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project folder."""
+    return Project(tmp_path)

@@ -1,0 +1,62 @@
+"""One pipeline under attack: an origin that grows, a destination, and the oracle that compares the two.
+
+The oracle: every row of the source stands exactly once in the destination (multiset difference, by a reader that
+shares no code with conduit), then one more clean run moves no row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.ends import End, end
+from tests.support.origin import Origin
+from tests.support.postgres import Database
+from tests.support.project import Project, Ran, pipeline
+from tests.support.zygote import Zygote
+
+CHECKPOINT = 100
+
+
+@dataclass
+class Bench:
+    """A project with a source, a destination and a process that runs it."""
+
+    zygote: Zygote
+    folder: Path
+    origin: Origin
+    end: End
+
+    @classmethod
+    def set_up(cls, zygote: Zygote, folder: Path, name: str, database: Database | None, **resource: Any) -> Bench:
+        """A project that copies the table `t` incrementally by `id`."""
+        destination = end(name, folder, database)
+        wanted: dict[str, Any] = {"table": "t", "into": "t", "incremental_column": "id"} | resource
+        if destination.checkpoints and "checkpoint_interval" not in wanted:
+            wanted["checkpoint_interval"] = CHECKPOINT
+        source = {"type": "sqlite", "database": "in.sqlite"}
+        Project(folder).write(pipeline(source, destination.keys, **wanted))
+        return cls(zygote, folder, Origin(folder / "in.sqlite", seed=1), destination)
+
+    def run(self, **how: Any) -> Ran:
+        """`conduit run`, perhaps to its death."""
+        return self.zygote.conduit(self.folder, "run", "ingest.yml", "--output", "json", **how)
+
+    def nothing_doubled(self) -> None:
+        """At any moment: no row stands twice, and none that the source never had."""
+        extra = self.end.read() - self.origin.rows()
+        assert not extra, f"doubled or invented: {list(extra.items())[:5]}"
+
+    def lost_and_doubled(self) -> tuple[int, int]:
+        """How many rows are missing, and how many stand too often."""
+        source, found = self.origin.rows(), self.end.read()
+        return (source - found).total(), (found - source).total()
+
+    def exact(self) -> None:
+        """After a clean run: nothing lost, nothing doubled, and a second clean run moves nothing."""
+        self.run().ok()
+        assert self.lost_and_doubled() == (0, 0), "(lost, doubled)"
+        again = self.run().ok().json["resources"][0]
+        assert (again["status"], again["written"]) == ("nothing new", 0)
+        assert self.lost_and_doubled() == (0, 0), "(lost, doubled) after a run with nothing new"

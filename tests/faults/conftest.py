@@ -1,0 +1,31 @@
+"""Fixtures of the fault tests: the zygote, and a bench per destination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.bench import Bench
+from tests.support.zygote import Zygote
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """The process that forks runs."""
+    started = Zygote.started()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> Callable[..., Bench]:
+    """`bench("parquet", **resource)`: a pipeline into that destination."""
+
+    def make(name: str, **resource: Any) -> Bench:
+        database = request.getfixturevalue("database") if name == "postgresql" else None
+        return Bench.set_up(zygote, tmp_path, name, database, **resource)
+
+    return make

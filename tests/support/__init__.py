@@ -1,0 +1,1 @@
+"""What the tests stand on: real servers, projects in folders, a process that kills, readers that share no code."""

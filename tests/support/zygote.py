@@ -1,0 +1,137 @@
+"""A process that has imported conduit and forks a child per command: a run costs milliseconds, and can be killed.
+
+Started as `python -m tests.support.zygote`; reads one JSON request per line, answers with one JSON line. The child is
+a real process with its own memory; SIGKILL ends it as it would end `conduit run`. Nothing here starts a thread or
+opens a connection before the fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.project import Ran
+
+_PRELOADED = (
+    "conduit.cli.run", "conduit.cli.state", "conduit.rows", "conduit.checkpoints", "pyarrow", "pyarrow.compute",
+    "pyarrow.parquet", "sqlglot", "duckdb", "psycopg2", "pgpq", "adbc_driver_postgresql.dbapi",
+    "adbc_driver_sqlite.dbapi",
+    "conduit.connectors.postgresql.source", "conduit.connectors.postgresql.destination",
+    "conduit.connectors.postgresql.reader", "conduit.connectors.sqlite.source", "conduit.connectors.sqlite.destination",
+    "conduit.connectors.duckdb.source", "conduit.connectors.duckdb.destination", "conduit.connectors.files.source",
+    "conduit.connectors.files.destination",
+)  # fmt: skip
+
+
+@dataclass
+class Zygote:
+    """The test's side: asks for runs."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def started(cls) -> Self:
+        """A zygote that has imported everything."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "CONDUIT_TESTING": "1"},
+            cwd=Path(__file__).parents[2],
+        )
+        zygote = cls(process)
+        assert zygote._ask({"ping": True}) == {"pong": True}
+        return zygote
+
+    def conduit(
+        self, folder: Path, *arguments: str, crash_at: str = "", kill_after: float | None = None, **env: str
+    ) -> Ran:
+        """Run `conduit ARGUMENTS` in `folder`; die at a named point, or be killed after some seconds.
+
+        A killed run has the code -9.
+        """
+        environment = env | ({"CONDUIT_CRASH_AT": crash_at} if crash_at else {})
+        answer = self._ask(
+            {"folder": str(folder), "arguments": arguments, "environment": environment, "kill_after": kill_after}
+        )
+        return Ran(answer["code"], answer["out"], answer["err"])
+
+    def close(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+def serve() -> None:
+    """Answer requests until stdin ends."""
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = {"pong": True} if "ping" in request else _run(request)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _run(request: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(request["folder"])
+    out, err = folder / ".out", folder / ".err"
+    child = os.fork()
+    if child == 0:
+        _be_conduit(folder, request, out, err)
+    if request["kill_after"] is not None:
+        _kill_later(child, request["kill_after"])
+    _, status = os.waitpid(child, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "out": out.read_text(), "err": err.read_text()}
+
+
+def _be_conduit(folder: Path, request: dict[str, Any], out: Path, err: Path) -> None:
+    os.chdir(folder)
+    os.environ.update(request["environment"])
+    for number, path in ((1, out), (2, err)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv = ["conduit", *request["arguments"]]
+    code = 1
+    try:
+        importlib.import_module("conduit.cli").main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _kill_later(child: int, seconds: float) -> None:
+    """Kill the child when it has run for that long; sooner if it ends by itself."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve()
