@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.support.ends import End, end
 from tests.support.origin import Origin
 from tests.support.postgres import Database
@@ -60,3 +62,21 @@ class Bench:
         again = self.run().ok().json["resources"][0]
         assert (again["status"], again["written"]) == ("nothing new", 0)
         assert self.lost_and_doubled() == (0, 0), "(lost, doubled) after a run with nothing new"
+
+    def twin(self, number: int = 0) -> Path:
+        """Another project folder for the same two ends: no lock, no state file and no history in common."""
+        folder = self.folder / f"twin{number}"
+        folder.mkdir()
+        content: dict[str, Any] = yaml.safe_load((self.folder / "ingest.yml").read_text())
+        for side in (*content["sources"], *content["destinations"]):
+            for key in {"database", "path"} & set(side):
+                if side["type"] != "postgresql":
+                    side[key] = str(self.folder / side[key]) + ("/" if side[key].endswith("/") else "")
+        Project(folder).write(content)
+        return folder
+
+    def change_port(self, port: int) -> None:
+        """Let the destination be reached at another port."""
+        content = yaml.safe_load((self.folder / "ingest.yml").read_text())
+        content["destinations"][0]["port"] = port
+        Project(self.folder).write(content)

@@ -150,11 +150,14 @@ def test_what_is_staged_is_never_in_the_target(form: str, tmp_path: Path) -> Non
     target.mkdir()
     to = destination(form, target)
     commit(to, ids(1, 2), None, mark(2))
-    seen = set((target / form).rglob("*")) if form in FOLDERS else {*target.glob("*.csv"), *target.glob("*json")}
+
+    def visible() -> set[Path]:
+        return set((target / form).rglob("*")) if form in FOLDERS else {*target.rglob("*.csv"), *target.rglob("*json")}
+
+    seen = visible()
     load: Any = to.begin(write(ids(1, 1)))
     load.stager().stage("part-0", iter([ids(3, 4)]))
-    now = set((target / form).rglob("*")) if form in FOLDERS else {*target.glob("*.csv"), *target.glob("*json")}
-    assert now == seen
+    assert visible() == seen
     load.abort()
     assert found_ids(form, target) == [1, 2]
 
@@ -199,6 +202,12 @@ def test_a_type_without_a_form_in_the_file_is_refused_before_a_row_comes(form: s
     batch = pa.record_batch({"pause": pa.array([1], pa.duration("s"))})
     with pytest.raises(DataError, match="column pause is of type duration"):
         destination(form, tmp_path).begin(write(batch))
+
+
+@every_form
+def test_a_merge_is_refused(form: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot merge"):
+        destination(form, tmp_path).begin(write(ids(1, 1), mode="merge", key=("id",)))
 
 
 @pytest.mark.parametrize("table", ["../t", "a/b", "", ".hidden", "a\0b"])

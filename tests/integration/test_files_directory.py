@@ -75,6 +75,14 @@ def test_a_new_column_is_added_and_a_missing_one_stays_null(form: str, tmp_path:
     assert found == [(1, "row 1", None), (2, None, "00501")]
 
 
+def test_a_column_that_may_not_be_null_may_be_missing_later(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("must", pa.string(), nullable=False)])
+    to = destination(LAKE, tmp_path)
+    commit(to, pa.record_batch([pa.array([1], pa.int64()), pa.array(["x"])], schema=schema), None, mark(1))
+    commit(to, pa.record_batch({"id": pa.array([2], pa.int64())}), mark(1), mark(2))
+    assert pq.read_table(tmp_path / "lake/t").column("must").to_pylist() == ["x", None]
+
+
 def test_a_gap_in_the_sequence_is_a_conflict_that_names_the_load(tmp_path: Path) -> None:
     to = destination(LAKE, tmp_path)
     for last in (1, 2, 3):

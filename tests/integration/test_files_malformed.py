@@ -218,6 +218,29 @@ def test_a_record_that_does_not_fit_after_the_sample_is_named_with_its_line(
     assert "declare" in caught.value.hint
 
 
+DEEP = '{"a":' + "[" * 50_000 + "]" * 50_000 + "}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", DEEP.encode(), "nested too deeply"),
+        ("a.json", b'{"a\\u0000b":1}', "holds a NUL"),
+        ("a.json", b'{"":1}', "a column has no name"),
+        ("a.json", b'{"a":1e999}', "a is double|not valid JSON|which is double"),
+        ("a.json", b'{"a":"\\ud800"}', "not valid JSON"),
+        ("a.json", bytes(range(256)) * 9, "not valid JSON"),
+        ("a.json.gz", gzip.compress(bytes(100_000_000)), "a record is larger than 16 MiB"),
+        ("a.csv.gz", gzip.compress(bytes(100_000_000)), "the first line is too long"),
+        ("a.csv", bytes(range(256)) * 9, "encoding"),
+        ("a.csv", b"a\0,b\n1,2\n", "holds a NUL"),
+    ],
+)
+def test_hostile_files_are_one_error(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        (read_csv if ".csv" in name else read_json)(tmp_path, content, name)
+
+
 # --- Parquet --------------------------------------------------------------------------------------------
 
 

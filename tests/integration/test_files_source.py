@@ -18,7 +18,7 @@ from conduit.connectors.files.config import (
     ParquetSourceConnection,
 )
 from conduit.connectors.files.source import FileSource
-from conduit.contract import Read
+from conduit.contract import Estimate, Read, SupportsEstimate
 from conduit.errors import ConfigError, ConnectionFailed, StateConflict
 from conduit.positions import cursor
 from tests.support.files import ids, read
@@ -229,6 +229,15 @@ def test_uuid_cursors_compare_by_their_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"c\n{low}\n{high}\n")
     seen = read(source("csv", "a.csv"), tmp_path, cursor="c", columns={"c": "uuid"}, since=cursor(low, "uuid"))
     assert [str(value) for value in seen.column("c")] == [high]
+
+
+def test_parquet_says_how_many_rows_there_are(tmp_path: Path) -> None:
+    put("parquet", tmp_path / "a.parquet", ids(1, 1000))
+    put("csv", tmp_path / "a.csv", ids(1, 10))
+    for type_, expected in (("parquet", Estimate(1000, exact=True)), ("csv", None)):
+        with FileSource("files", source(type_, f"a.{type_}"), tmp_path).open(Read(resource="r")) as session:
+            assert isinstance(session, SupportsEstimate)
+            assert session.estimate() == expected
 
 
 def test_row_groups_below_the_bound_are_not_read(tmp_path: Path) -> None:

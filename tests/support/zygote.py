@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support import mutants
 from tests.support.project import Ran
 
 _PRELOADED = (
@@ -53,16 +54,21 @@ class Zygote:
         return zygote
 
     def conduit(
-        self, folder: Path, *arguments: str, crash_at: str = "", kill_after: float | None = None, **env: str
+        self,
+        folder: Path,
+        *arguments: str,
+        crash_at: str = "",
+        kill_after: float | None = None,
+        mutant: str = "",
+        **env: str,
     ) -> Ran:
         """Run `conduit ARGUMENTS` in `folder`; die at a named point, or be killed after some seconds.
 
-        A killed run has the code -9.
+        A killed run has the code -9. `mutant` names a function of tests.support.mutants that breaks conduit first.
         """
         environment = env | ({"CONDUIT_CRASH_AT": crash_at} if crash_at else {})
-        answer = self._ask(
-            {"folder": str(folder), "arguments": arguments, "environment": environment, "kill_after": kill_after}
-        )
+        request = {"folder": str(folder), "arguments": arguments, "environment": environment}
+        answer = self._ask(request | {"kill_after": kill_after, "mutant": mutant})
         return Ran(answer["code"], answer["out"], answer["err"])
 
     def close(self) -> None:
@@ -111,6 +117,8 @@ def _be_conduit(folder: Path, request: dict[str, Any], out: Path, err: Path) -> 
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if request["mutant"]:
+        getattr(mutants, request["mutant"])()
     sys.argv = ["conduit", *request["arguments"]]
     code = 1
     try:

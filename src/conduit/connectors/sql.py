@@ -21,6 +21,9 @@ from conduit.strategies.statements import Dialect, Statement, Tables
 STATE_TABLE = "_conduit_state"
 """The table of marks, beside the tables that they belong to: one database, one commit."""
 
+_MULTIPLIES = (exp.UDTF, exp.ExplodingGenerateSeries, exp.Pivot)
+"""What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
+
 Parameter = Callable[[int], str]
 """How the n-th parameter of a statement is spelled, from 1 on: `?1`, `$1`, `%s`."""
 
@@ -198,8 +201,8 @@ def _twin(write: Write, key: Sequence[object]) -> DataError:
 
 
 def passed_through(query: Query, columns: Sequence[str]) -> tuple[str, ...]:
-    """Of the columns of its one table, those that a plain query gives unchanged and under their own names."""
-    if query.tree is None or query.plain_table() is None:
+    """Of the columns of its one table, those that a plain query gives unchanged, once a row, under their own names."""
+    if query.tree is None or query.plain_table() is None or any(query.tree.find_all(*_MULTIPLIES)):
         return ()
     given: set[str] = set()
     for output in query.tree.selects:

@@ -53,23 +53,19 @@ def columns(database: Database, sql: str, wanted: Mapping[str, str], never_null:
     ]
 
 
-def never_null(database: Database, schema: str, table: str) -> tuple[str, ...]:
-    """The columns of a table that are declared NOT NULL."""
-    rows = database.rows(
-        f"SELECT column_name FROM duckdb_columns() WHERE {_TABLE} AND NOT is_nullable", parts(schema, table)
-    )
-    return tuple(row[0] for row in rows)
+def constraints(database: Database, schema: str, table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of a table that are never NULL; and its primary key, or UNIQUE columns among them.
 
-
-def unique_key(database: Database, schema: str, table: str) -> tuple[str, ...]:
-    """The primary key of a table, or columns that are declared UNIQUE and NOT NULL; empty: there is none."""
+    Both are empty for what is no table: a view, a file, a function.
+    """
     rows = database.rows(
-        f"SELECT constraint_column_names FROM duckdb_constraints() WHERE {_TABLE} "
-        "AND constraint_type IN ('PRIMARY KEY', 'UNIQUE') ORDER BY constraint_type, constraint_index",
+        f"SELECT constraint_type, constraint_column_names FROM duckdb_constraints() WHERE {_TABLE} "
+        "ORDER BY constraint_type, constraint_index",
         parts(schema, table),
     )
-    known = set(never_null(database, schema, table))
-    return next((tuple(names) for (names,) in rows if set(names) <= known), ())
+    never_null = tuple(name for kind, names in rows if kind == "NOT NULL" for name in names)
+    unique = [tuple(names) for kind, names in rows if kind in ("PRIMARY KEY", "UNIQUE")]
+    return never_null, next((names for names in unique if set(names) <= set(never_null)), ())
 
 
 def estimated_rows(database: Database, schema: str, table: str) -> int | None:

@@ -51,10 +51,9 @@ class Relation:
         Raises:
             ConfigError: the cursor, or a column that `columns:` names, is not among them.
         """
-        if self.query is None and not catalogue.exists(self._database, self._schema, self.table):
-            raise ConfigError(f"resource {self._read.resource}: there is no table {self.name}")
+        never_null, _ = self._constraints
         text = f"SELECT * FROM {self.whole('NULL')} AS q"
-        columns = catalogue.columns(self._database, text, self._read.columns, self._never_null)
+        columns = catalogue.columns(self._database, text, self._read.columns, never_null)
         self._require([column.name for column in columns])
         return columns
 
@@ -73,10 +72,9 @@ class Relation:
     @cached_property
     def key(self) -> tuple[str, ...]:
         """Unique columns of the one table, when the rows hold them."""
-        key = catalogue.unique_key(self._database, self._schema, self._one_table) if self._one_table else ()
-        given = sql.passed_through(self.query, key) if self.query else key
+        _, key = self._constraints
         exact = {column.name for column in self.columns if column.wanted is None}
-        return key if set(key) <= exact & set(given) else ()
+        return key if set(key) <= exact else ()
 
     def notes(self) -> Iterator[str]:
         """What to say about columns that Arrow cannot carry."""
@@ -84,16 +82,17 @@ class Relation:
             if column.wanted is None and not column.is_plain:
                 yield f"column {column.name}: {column.declared} travels as {self.schema.field(column.name).type}"
 
-    @property
-    def _one_table(self) -> str:
-        """The table that all rows come from; empty when there is not one."""
-        return (self.query.plain_table() or "") if self.query else self.table
-
     @cached_property
-    def _never_null(self) -> tuple[str, ...]:
-        """The columns of the one table that cannot be NULL, under the names of the output."""
-        names = catalogue.never_null(self._database, self._schema, self._one_table) if self._one_table else ()
-        return sql.passed_through(self.query, names) if self.query else names
+    def _constraints(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What is never NULL, and what is unique, of the columns that come from one table as they stand."""
+        table = self.query.plain_table() if self.query else self.table
+        if not table or table.count(".") > 1:
+            return (), ()
+        never_null, key = catalogue.constraints(self._database, self._schema, table)
+        if self.query is None:
+            return never_null, key
+        given = sql.passed_through(self.query, never_null)
+        return given, key if set(key) <= set(given) else ()
 
     def _require(self, names: Sequence[str]) -> None:
         resource, wanted = self._read.resource, self._read.cursor

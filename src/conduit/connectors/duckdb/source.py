@@ -205,17 +205,17 @@ class DuckdbSession:
         text = self._null_rows() if nulls else self._composed.sql
         values = {} if nulls else self._values
         without_nulls = not nulls and len(self.splits()) > 1
+        schema = self._relation.schema  # asked for before the stream: one statement at a time
         with self._database.stream(text, values, self._read.batch_size or BATCH_ROWS) as reader:
             while (batch := self._next(reader)) is not None:
-                typed = self._typed(batch)
+                typed = self._typed(batch, schema)
                 yield typed.filter(pc.is_valid(typed.column(self._read.cursor or ""))) if without_nulls else typed
 
     def _next(self, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
         with self._database.mapped():
             return next(iter(reader), None)
 
-    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        schema = self._relation.schema
+    def _typed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         typed = [
             column.value(array, field.type)
             for column, array, field in zip(self._relation.columns, batch.columns, schema, strict=True)

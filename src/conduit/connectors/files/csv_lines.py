@@ -5,20 +5,28 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import TextIO, cast
 
 from conduit.connectors.files.config import CsvSourceConnection
 from conduit.connectors.files.reader import codec_of, opened
+
+MAX_LINE = 8 << 20
+"""Length of the longest line that is taken; longer ones are an error with their line."""
 
 
 def first_record(path: Path, dialect: CsvSourceConnection) -> list[str] | None:
     """The fields of the first record; None when the file is empty.
 
     Raises:
-        csv.Error, UnicodeError, OSError: it cannot be read.
+        csv.Error, UnicodeError, OSError: it cannot be read, or is longer than MAX_LINE.
     """
-    return next((record for _, record in _records(path, dialect)), None)
+    with closing(_text(path, dialect)) as text:
+        start = text.read(MAX_LINE)
+    if len(start) == MAX_LINE and "\n" not in start and "\r" not in start:
+        raise csv.Error("the first line is too long")
+    return next((record for _, record in _records(io.StringIO(start, newline=""), dialect)), None)
 
 
 def line_of(path: Path, dialect: CsvSourceConnection, row: int, *, one_column: bool) -> int | str:
@@ -28,29 +36,29 @@ def line_of(path: Path, dialect: CsvSourceConnection, row: int, *, one_column: b
     """
     wanted = row + int(dialect.header)
     try:
-        lines = (line for line, record in _records(path, dialect) if record or one_column)
-        return next((line for place, line in enumerate(lines) if place == wanted), "?")
+        with closing(_text(path, dialect)) as text:
+            lines = (line for line, record in _records(text, dialect) if record or one_column)
+            return next((line for place, line in enumerate(lines) if place == wanted), "?")
     except (csv.Error, UnicodeError, OSError):
         return "?"
 
 
-def _records(path: Path, dialect: CsvSourceConnection) -> Iterator[tuple[int, list[str]]]:
+def _text(path: Path, dialect: CsvSourceConnection) -> io.TextIOWrapper:
+    stream = opened(path, codec_of(path, dialect.compression))
+    encoding = "utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
+    return io.TextIOWrapper(cast("io.BufferedReader", stream), encoding=encoding, newline="")
+
+
+def _records(text: TextIO, dialect: CsvSourceConnection) -> Iterator[tuple[int, list[str]]]:
+    """Records, each with the line on which it ends."""
     doubled = dialect.escape == dialect.quote
-    with (
-        opened(path, codec_of(path, dialect.compression)) as stream,
-        io.TextIOWrapper(
-            cast("io.BufferedReader", stream),
-            encoding="utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding,
-            newline="",
-        ) as text,
-    ):
-        records = csv.reader(
-            text,
-            delimiter=dialect.delimiter,
-            quotechar=dialect.quote,
-            escapechar=None if doubled else dialect.escape,
-            doublequote=doubled,
-            strict=True,
-        )
-        for record in records:
-            yield records.line_num, record
+    records = csv.reader(
+        text,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=None if doubled else dialect.escape,
+        doublequote=doubled,
+        strict=True,
+    )
+    for record in records:
+        yield records.line_num, record

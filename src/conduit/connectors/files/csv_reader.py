@@ -21,6 +21,7 @@ from conduit.connectors.files.reader import (
     codec_of,
     counted_nulls,
     in_schema,
+    refuse_names,
     refuse_unknown,
     require_whole,
 )
@@ -29,9 +30,6 @@ from conduit.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-MAX_LINE = 8 << 20
-"""Bytes of the longest line that is taken; longer ones are an error with their line."""
 
 _OTHER_DELIMITERS = ";\t|,"
 
@@ -96,6 +94,10 @@ class CsvReader:
         """Counted by reading the column."""
         return counted_nulls(self, self._files, column)
 
+    def rows(self) -> int | None:
+        """Not known before they are read."""
+        return None
+
     # --- columns ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -109,14 +111,8 @@ class CsvReader:
             raise DataError(f"{self._source}: {file.name} is empty; not even a header is in it")
         if first is None or not self._connection.header:
             return [] if first is None else [f"column{place}" for place in range(max(len(first), 1))]
-        names = first
-        if not names or "" in names or len(set(names)) < len(names):
-            wrong = "two columns have one name" if names and "" not in names else "a column has no name"
-            raise DataError(
-                f"{self._source}: {file.name}:1: {wrong}: {', '.join(names)}",
-                hint="correct the header, or set `header: false` if the first line is not one",
-            )
-        return names
+        refuse_names(self._source, f"{file.name}:1", first)
+        return first
 
     @cached_property
     def _typed(self) -> dict[str, Typed]:
@@ -179,8 +175,8 @@ class CsvReader:
             "nullstr": duck.literal(dialect.null_text or ""),
             "encoding": duck.literal(dialect.encoding),
             "compression": duck.literal(codec_of(file.path, dialect.compression) or "none"),
-            "max_line_size": str(MAX_LINE),
-            "buffer_size": str(2 * MAX_LINE),
+            "max_line_size": str(csv_lines.MAX_LINE),
+            "buffer_size": str(2 * csv_lines.MAX_LINE),
             "auto_detect": "false",
             "allow_quoted_nulls": "false",
             "strict_mode": "true",

@@ -136,6 +136,7 @@ def table_schema(known: pa.Schema | None, wanted: pa.Schema, added: Sequence[str
         return wanted, ()
     extra = [field for field in wanted if field.name not in known.names]
     refused = tuple(field.name for field in extra if field.name not in added)
-    fields = [*known, *(field for field in extra if field.name in added)]
+    kept = [field if field.name in wanted.names else field.with_nullable(True) for field in known]
+    fields = [*kept, *(field.with_nullable(True) for field in extra if field.name in added)]
     schema = pa.schema(fields)
     return (schema.with_metadata(known.metadata) if known.metadata else schema), refused

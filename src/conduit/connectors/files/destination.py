@@ -11,6 +11,7 @@ from conduit.connectors.files.directory import Directory
 from conduit.connectors.files.single import SingleFile
 from conduit.connectors.files.target import Target
 from conduit.contract import Load, Mark, Write
+from conduit.errors import ConfigError
 
 
 class FileDestination:
@@ -18,6 +19,8 @@ class FileDestination:
 
     def __init__(self, name: str, connection: FileDestinationConnection, folder: Path) -> None:
         form = Directory if connection.is_folder else SingleFile
+        self._name = name
+        self._cannot = connection.cannot()
         self._target: Target = form(name, connection, folder)
 
     def check(self) -> str:
@@ -33,7 +36,13 @@ class FileDestination:
         return self._target.describe(table)
 
     def begin(self, write: Write) -> Load:
-        """Start one commit: a private folder for its files, beside the target."""
+        """Start one commit: a private folder for its files, beside the target.
+
+        Raises:
+            ConfigError: these files cannot be written in this mode.
+        """
+        if write.mode in self._cannot:
+            raise ConfigError(f"{self._name} cannot {write.mode}: {self._cannot[write.mode]}")
         return self._target.begin(write)
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:

@@ -93,7 +93,7 @@ class Directory:
             place.refuse_strangers()
         existing = Existing(files, "json" if self._format == "ndjson" else self._format, known.names if known else ())
         stage = self._stage(place, write.identity)
-        load = DirectoryLoad(place, begun, write, stage, Rows(self._name, stage, layout, write, existing))
+        load = DirectoryLoad(place, begun, write, stage, Rows(self._name, stage, layout, write, existing, self._format))
         load.require_exchange()
         return load
 

@@ -22,6 +22,10 @@ _JSON_REASON = re.compile(r"Malformed JSON .* in (?:line|record/value) \d+: (.+?
 _KIND = re.compile(r"^(?:[A-Z][A-Za-z/]+ ){1,3}Error: ")
 _GONE = ("No such file", "No files found")
 _REFUSED = ("Permission denied", "Cannot open file", "Too many open files")
+_HINTS = {
+    errno.EACCES: "give this user the right to write there",
+    errno.EXDEV: "files are staged beside the folder, and it is a mount point: use a folder below it",
+}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,7 +57,7 @@ def _unwritable(destination: str, path: object, error: OSError) -> ConnectionFai
     if error.errno in _FULL or "No space left" in str(error):
         return ConnectionFailed(f"{destination}: no space left on {place}", hint="free some space, or write elsewhere")
     reason = error.strerror or first_line(error)
-    hint = "" if error.errno != errno.EACCES else "give this user the right to write there"
+    hint = _HINTS.get(error.errno or 0, "")
     return ConnectionFailed(f"{destination}: cannot write {place}: {reason}", hint=hint)
 
 
@@ -82,6 +86,8 @@ def _malformed(source: str, file: str, error: Exception) -> ConduitError:
         return ConnectionFailed(f"{source}: not enough memory to read {file}")
     if found := _JSON_REASON.search(text):
         return DataError(f"{source}: {file}: not valid JSON: {found[1]}")
+    if "maximum_object_size" in text:
+        return DataError(f"{source}: {file}: a record is larger than 16 MiB")
     if "CSV" in text:
         return _malformed_csv(source, file, text)
     if isinstance(error, UnicodeError):

@@ -24,6 +24,7 @@ from conduit.connectors.files.reader import (
     codec_of,
     counted_nulls,
     in_schema,
+    refuse_names,
     require_whole,
 )
 from conduit.connectors.files.text import Misfit, parse_declared, type_name
@@ -107,6 +108,10 @@ class JsonReader:
         """Counted by reading the column."""
         return counted_nulls(self, self._files, column)
 
+    def rows(self) -> int | None:
+        """Not known before they are read."""
+        return None
+
     # --- records ----------------------------------------------------------------------------------------
 
     def _records(self, file: Found, limit: int | None = None) -> Iterator[pa.StringArray]:
@@ -148,8 +153,13 @@ class JsonReader:
     def _wires(self) -> dict[str, Wire]:
         sample = self._sample()
         seen = json_records.types_by_key(self._duck, sample)
+        refuse_names(self._source, self._connection.path, list(seen))
+        undeclared = {name: types for name, types in seen.items() if name not in self._declared}
+        numbers = self._number_types(
+            [name for name, types in undeclared.items() if types and types <= _NUMBERS], sample
+        )
         names = dict.fromkeys([*seen, *self._declared])
-        return {name: self._wire(name, seen.get(name, set()), sample) for name in names}
+        return {name: numbers.get(name) or self._wire(name, seen.get(name, set())) for name in names}
 
     def _sample(self) -> pa.StringArray:
         found: list[AnyArray] = []
@@ -165,7 +175,7 @@ class JsonReader:
                 break
         return cast("pa.StringArray", pa.chunked_array(found, pa.string()).combine_chunks())
 
-    def _wire(self, name: str, types: set[str], sample: pa.StringArray) -> Wire:
+    def _wire(self, name: str, types: set[str]) -> Wire:
         declared = self._declared.get(name)
         if declared is not None:
             return self._declared_wire(name, declared, types)
@@ -173,9 +183,6 @@ class JsonReader:
             return Wire(pa.string(), pa.string())
         if types == {"BOOLEAN"}:
             return Wire(pa.bool_(), pa.bool_())
-        if types <= _NUMBERS:
-            number = self._number(name, sample)
-            return Wire(number or pa.json_(), number)
         if types <= {"OBJECT", "ARRAY"}:
             return Wire(pa.json_(), None)
         raise DataError(
@@ -183,11 +190,12 @@ class JsonReader:
             hint=f"declare the type: `columns: {{{name}: json}}` keeps every value as it is written",
         )
 
-    def _number(self, name: str, sample: pa.StringArray) -> pa.DataType | None:
+    def _number_types(self, names: Sequence[str], sample: pa.StringArray) -> dict[str, Wire]:
         try:
-            return json_records.number_type(sample, name)
+            found = json_records.number_types(sample, names)
         except msgspec.DecodeError as error:
             raise self._not_json(self._connection.path, error) from error
+        return {name: Wire(type_ or pa.json_(), type_) for name, type_ in found.items()}
 
     def _not_json(self, where: str, error: Exception) -> DataError:
         return DataError(f"{self._source}: {where}: not valid JSON: {error}", hint="NaN and Infinity are not JSON")
@@ -212,7 +220,9 @@ class JsonReader:
         raw = [name for name, wire in wires.items() if wire.parsed is None]
         try:
             found = json_records.parsed(records, {n: w.parsed for n, w in wires.items() if w.parsed is not None})
-            found |= json_records.cut_out(records, raw, lambda name: is_text(wires[name].type)) if raw else {}
+            found |= (
+                json_records.cut_out(records, raw, [name for name in raw if is_text(wires[name].type)]) if raw else {}
+            )
         except Misfit as misfit:
             raise self._does_not_fit(file, first, misfit.reason, misfit) from misfit
         except msgspec.DecodeError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -26,7 +26,6 @@ MAX_RECORD = 16 << 20
 
 _BOM = b"\xef\xbb\xbf"
 _PEEK = 1 << 16
-_KEYS = "CASE WHEN json_type(record) = 'OBJECT' THEN json_keys(record) ELSE [NULL] END"
 
 
 # --- files ----------------------------------------------------------------------------------------------
@@ -78,7 +77,10 @@ def _lines(path: Path, codec: Codec | None) -> Iterator[tuple[int, bytes]]:
         if layout(path, codec, "auto") == "array":
             return
         with opened(path, codec) as stream, io.BufferedReader(cast("io.RawIOBase", stream)) as lines:
-            for line, text in enumerate(lines, start=1):
+            texts = iter(lambda: lines.readline(MAX_RECORD), b"")
+            for line, text in enumerate(texts, start=1):
+                if len(text) == MAX_RECORD:
+                    return
                 yield line, text.removeprefix(_BOM)
     except (OSError, pa.ArrowException):
         return
@@ -87,7 +89,7 @@ def _lines(path: Path, codec: Codec | None) -> Iterator[tuple[int, bytes]]:
 def _is_json(text: bytes) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -99,20 +101,21 @@ def has_odd(connection: duck.Connection, records: pa.StringArray, known: Collect
     """Whether a record is no object, has a key twice, or one that is not among the `known` (None: all are)."""
     found = duck.asked(
         connection,
-        f"SELECT key, bool_or(twice) FROM (SELECT unnest(keys) AS key, len(keys) <> len(list_distinct(keys)) AS twice "
-        f"FROM (SELECT {_KEYS} AS keys FROM records)) GROUP BY key",
+        "SELECT DISTINCT CASE WHEN json_type(record) = 'OBJECT' THEN json_keys(record) END FROM records",
         records=pa.table({"record": records}),
     )
-    return any(key is None or twice or (known is not None and key not in known) for key, twice in found)
+    return any(
+        keys is None or len(set(keys)) < len(keys) or (known is not None and any(key not in known for key in keys))
+        for (keys,) in found
+    )
 
 
 def first_odd(records: pa.StringArray, known: Collection[str] | None) -> tuple[int, str, str]:
     """The first record that `has_odd` means: its place, what is odd, and the key or nothing."""
     for place, record in enumerate(records):
-        pairs = msgspec.json.decode(str(record.as_py()), type=object)
-        if not isinstance(pairs, dict):
+        keys = _keys(str(record.as_py()))
+        if keys is None:
             return place, "is not an object", ""
-        keys = [key for key, _ in json.loads(str(record.as_py()), object_pairs_hook=list)]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
             return place, f"has the key {twice[0]} twice", ""
@@ -120,6 +123,16 @@ def first_odd(records: pa.StringArray, known: Collection[str] | None) -> tuple[i
         if new:
             return place, f"has the key {new[0]}, which the first records did not have", new[0]
     return 0, "is not an object", ""
+
+
+def _keys(record: str) -> list[str] | None:
+    """The keys of a record, all of them; None when it is no object."""
+    if not record.startswith("{"):
+        return None
+    try:
+        return [key for key, _ in json.loads(record, object_pairs_hook=list)]
+    except (ValueError, RecursionError):
+        return None
 
 
 def types_by_key(connection: duck.Connection, records: pa.StringArray) -> dict[str, set[str]]:
@@ -136,18 +149,29 @@ def types_by_key(connection: duck.Connection, records: pa.StringArray) -> dict[s
 # --- columns --------------------------------------------------------------------------------------------
 
 
-def number_type(records: pa.StringArray, key: str) -> pa.DataType | None:
-    """The type that holds all numbers of a key.
+def number_types(records: pa.StringArray, keys: Sequence[str]) -> dict[str, pa.DataType | None]:
+    """The types that hold all numbers of these keys.
 
     Returns:
-        bigint, or decimal(38,0) for larger whole numbers, or double when one is written with a fraction; None: whole
-        numbers of more than 38 digits.
+        Per key: bigint, or decimal(38,0) for larger whole numbers, or double when one is written with a fraction;
+        None: whole numbers of more than 38 digits.
+
+    Raises:
+        msgspec.DecodeError: a record is not valid JSON.
     """
-    written = cut_out(records, [key], lambda _: False)[key]
+    return {key: _number_type(written) for key, written in cut_out(records, keys).items()}
+
+
+def _number_type(written: AnyArray) -> pa.DataType | None:
     if not pc.all(pc.match_substring_regex(written, "^-?[0-9]+$")).as_py():
         return pa.float64()
-    fitting = (type_ for type_ in (pa.int64(), pa.decimal128(38, 0)) if not _fails(records, {key: type_}))
-    return next(fitting, None)
+    for type_ in (pa.int64(), pa.decimal128(38, 0)):
+        try:
+            written.cast(type_)
+        except pa.ArrowInvalid:
+            continue
+        return type_
+    return None
 
 
 def parsed(records: pa.StringArray, types: Mapping[str, pa.DataType]) -> dict[str, AnyArray]:
@@ -193,24 +217,22 @@ def _fails(records: pa.StringArray, types: Mapping[str, pa.DataType]) -> bool:
     return False
 
 
-def cut_out(records: pa.StringArray, keys: Sequence[str], as_text: Callable[[str], bool]) -> dict[str, AnyArray]:
-    """The values of these keys as the file writes them; with `as_text` a string is given without its quotes.
+def cut_out(records: pa.StringArray, keys: Sequence[str], texts: Collection[str] = ()) -> dict[str, AnyArray]:
+    """The values of these keys as the file writes them; for the keys in `texts` a string comes without its quotes.
 
     Raises:
         msgspec.DecodeError: a record is not valid JSON.
     """
-    fields = [(f"f{place}", msgspec.Raw, msgspec.field(default=msgspec.Raw(b"null"))) for place in range(len(keys))]
-    names = {f"f{place}": key for place, key in enumerate(keys)}
-    decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names))
-    found = [decoder.decode(str(record.as_py())) for record in records]
-    return {
-        key: pa.array([_cut(getattr(record, name), plain=as_text(key)) for record in found], pa.string())
-        for name, key in names.items()
-    }
+    decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    try:
+        found = [decoder.decode(str(record.as_py())) for record in records]
+    except RecursionError as error:
+        raise msgspec.DecodeError("a record is nested too deeply") from error
+    return {key: pa.array([_cut(record.get(key), plain=key in texts) for record in found], pa.string()) for key in keys}
 
 
-def _cut(raw: msgspec.Raw, *, plain: bool) -> str | None:
-    text = bytes(raw).decode()
+def _cut(raw: msgspec.Raw | None, *, plain: bool) -> str | None:
+    text = "null" if raw is None else bytes(raw).decode()
     if text == "null":
         return None
     return str(msgspec.json.decode(text)) if plain and text.startswith('"') else text

@@ -72,6 +72,14 @@ class ParquetReader:
         known = [count for count in found if count is not None]
         return sum(known) if len(known) == len(found) else counted_nulls(self, self._files, column)
 
+    def rows(self) -> int | None:
+        """As the footers say."""
+        total = 0
+        for file in self._files:
+            with reading(self._source, file.name), self._opened(file) as content:
+                total += content.metadata.num_rows
+        return total
+
     # --- one file ---------------------------------------------------------------------------------------
 
     def _opened(self, file: Found) -> pq.ParquetFile:

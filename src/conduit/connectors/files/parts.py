@@ -13,6 +13,9 @@ from conduit.connectors.files import disk, duck, encode
 
 PartFormat = Literal["parquet", "csv", "ndjson"]
 
+DRAFT = "part"
+"""What the names of staged files end in: no reader that looks for a type takes them for finished ones."""
+
 PART_BYTES = 512 << 20
 """A part that has grown to this size is closed, and the next one begins."""
 
@@ -101,7 +104,9 @@ class LineSink:
         """Nothing is held back."""
 
 
-def write_parts(rows: Iterator[pa.RecordBatch], layout: Layout, folder: Path, stem: str) -> list[Part]:
+def write_parts(
+    rows: Iterator[pa.RecordBatch], layout: Layout, folder: Path, stem: str, suffix: str = DRAFT
+) -> list[Part]:
     """Write all rows to files in `folder`, named `<stem>-00001` and so on; none when there is no row.
 
     Raises:
@@ -114,7 +119,7 @@ def write_parts(rows: Iterator[pa.RecordBatch], layout: Layout, folder: Path, st
         first = next(batches, None)
         encoder = _encoder(layout, opened) if first is not None and layout.format != "parquet" else None
         while first is not None:
-            path = folder / f"{stem}-{len(finished) + 1:05d}.{layout.format}"
+            path = folder / f"{stem}-{len(finished) + 1:05d}.{suffix}"
             part, first = _write_part(path, first, batches, layout, encoder)
             finished.append(part)
     return finished

@@ -14,7 +14,7 @@ from conduit.arrow import pa
 from conduit.connectors.files.config import Compression
 from conduit.connectors.files.failures import reading
 from conduit.connectors.files.listing import Found
-from conduit.errors import ConfigError
+from conduit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -59,6 +59,10 @@ class Reader(Protocol):
         """How many rows of all files have no value in the column."""
         ...
 
+    def rows(self) -> int | None:
+        """How many rows all files have, where they say so; None: they must be read to be counted."""
+        ...
+
 
 def codec_of(path: Path, compression: Compression) -> Codec | None:
     """How the file is compressed, as Arrow names it; None: it is not."""
@@ -98,6 +102,24 @@ def refuse_unknown(source: str, declared: Mapping[str, object], names: Sequence[
                 f"{source}: `columns:` declares {name}, which no file has; there are {', '.join(names)}",
                 hint=f"did you mean {close[0]}?" if close else "",
             )
+
+
+def refuse_names(source: str, place: str, names: Sequence[str]) -> None:
+    """Every column has a name that others can write, and no two have the same.
+
+    Raises:
+        DataError: one has not.
+    """
+    wrong = "a column has no name" if not names or "" in names else ""
+    if any("\0" in name for name in names):
+        wrong = "the name of a column holds a NUL"
+    if len(set(names)) < len(names):
+        wrong = "two columns have one name"
+    if wrong:
+        raise DataError(
+            f"{source}: {place}: {wrong}: {', '.join(repr(name) for name in names)[:300]}",
+            hint="correct the names; a CSV file whose first line is no header needs `header: false`",
+        )
 
 
 def counted_nulls(reader: Reader, files: Sequence[Found], column: str) -> int:

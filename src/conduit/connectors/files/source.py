@@ -28,7 +28,7 @@ from conduit.connectors.files.json_reader import JsonReader
 from conduit.connectors.files.listing import Found, find, plural
 from conduit.connectors.files.parquet_reader import ParquetReader
 from conduit.connectors.files.reader import Reader
-from conduit.contract import Described, Read, Session, Split, Until
+from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConnectionFailed, DataError
 from conduit.positions import CursorType
 
@@ -146,6 +146,11 @@ class FileSession:
         if self._read.cursor:
             return Until()
         return Until(position=ledger.after(self._name, self._read.since, self._wanted))
+
+    def estimate(self) -> Estimate | None:
+        """The rows that Parquet files say they have, all of them even with a cursor."""
+        rows = self._reader.rows() if self._wanted else 0
+        return Estimate(rows, exact=self._read.cursor is None) if rows is not None else None
 
     def splits(self) -> list[Split]:
         """All rows within the bounds; the rows without a cursor are a second split when they are wanted."""

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from conduit.arrow import pa
 from conduit.connectors.files import disk
 from conduit.connectors.files.failures import writing
-from conduit.connectors.files.parts import Layout, Part, write_parts
+from conduit.connectors.files.parts import DRAFT, Layout, Part, write_parts
 from conduit.contract import Identity, Staged
 
 
@@ -88,11 +88,11 @@ def staged_parts(staged: Sequence[Staged]) -> list[Part]:
     return [part for piece in staged for part in piece.detail or ()]
 
 
-def move_parts(parts: Sequence[Part], folder: Path) -> list[Part]:
+def move_parts(parts: Sequence[Part], folder: Path, suffix: str = DRAFT) -> list[Part]:
     """Give the parts their place, and names that say their order."""
     moved = []
     for place, part in enumerate(parts, start=1):
-        path = folder / f"part-{place:05d}{part.path.suffix}"
+        path = folder / f"part-{place:05d}.{suffix}"
         part.path.rename(path)
         moved.append(Part(path, part.rows, part.bytes))
     return moved

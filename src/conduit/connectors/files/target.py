@@ -11,7 +11,7 @@ from typing import Protocol
 
 from conduit.arrow import pa
 from conduit.connectors.files import disk, duck, encode
-from conduit.connectors.files.parts import Layout, Part, PartFormat, write_parts
+from conduit.connectors.files.parts import DRAFT, Layout, Part, PartFormat, write_parts
 from conduit.connectors.files.present import MEMORY, Comparison, Existing
 from conduit.connectors.files.staging import FileStager, Stage, move_parts
 from conduit.contract import Committed, Load, Mark, Write
@@ -45,12 +45,25 @@ class Target(Protocol):
 class Rows:
     """The rows of one load: staged, compared with what is there if need be, and ready to be put in place."""
 
-    def __init__(self, destination: str, stage: Stage, layout: Layout, write: Write, existing: Existing) -> None:
+    def __init__(
+        self, destination: str, stage: Stage, layout: Layout, write: Write, existing: Existing, suffix: str = DRAFT
+    ) -> None:
+        """Set up the rows of a load.
+
+        Args:
+            destination: name of the connection.
+            stage: the load's private folder.
+            layout: what the parts look like in the end.
+            write: the request.
+            existing: the files that hold the table's rows.
+            suffix: what the names of finished parts end in.
+        """
         self._destination = destination
         self._stage = stage
         self._layout = layout
         self._write = write
         self._existing = existing
+        self._suffix = suffix
         self._parts = stage.new_folder("parts")
         self._compares = write.leave_out_present and write.mode == "append"
 
@@ -72,15 +85,16 @@ class Rows:
             duckdb.Error, OSError: existing rows cannot be read, or the disk refuses.
         """
         if not self._compares or not parts:
-            return Committed(inserted=sum(part.rows for part in parts)), move_parts(parts, folder)
+            return Committed(inserted=sum(part.rows for part in parts)), move_parts(parts, folder, self._suffix)
         ordered = move_parts(parts, self._stage.new_folder("ordered"))
         spill = self._stage.new_folder("spill")
         with duck.connect(spill, MEMORY) as connection:
             comparison = Comparison(ordered, self._existing, self._write, connection)
             committed = comparison.committed
             if committed.inserted == sum(part.rows for part in parts) and self._layout.format == "parquet":
-                return committed, move_parts(ordered, folder)
-            return committed, write_parts(comparison.kept(self._layout.schema), self._layout, folder, "part")
+                return committed, move_parts(ordered, folder, self._suffix)
+            kept = comparison.kept(self._layout.schema)
+            return committed, write_parts(kept, self._layout, folder, "part", self._suffix)
 
 
 def require_forms(destination: str, layout: Layout) -> None:

@@ -15,7 +15,8 @@ from conduit.arrow import AnyArray, pa, pc
 from conduit.connectors.files import duck
 from conduit.schemas import is_text
 
-_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # there is no year 0000
+_DAY = rf"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}"
 _CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
 _ZONE = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
