@@ -1,14 +1,17 @@
-"""One resource of one run, with its two ends: what the steps of a run hand to each other."""
+"""One resource of one run, with its two ends: chosen, opened, and handed from step to step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from conduit import state
 from conduit.config.models import Project, Resource
+from conduit.connectors import registry
 from conduit.contract import Destination, Identity, Source
+from conduit.errors import ConfigError
 
 PRIVATE = ".conduit"
 """The folder beside ingest.yml for locks and history; it may be deleted at any time."""
@@ -64,3 +67,26 @@ class Job:
     def state_file(self) -> state.StateFile:
         """`.conduit_state.json` beside ingest.yml."""
         return state.StateFile(self.project.folder / state.FILE_NAME, self.private)
+
+
+def choose(project: Project, wanted: Sequence[str], full_refresh: Sequence[str] = ()) -> Sequence[Resource]:
+    """The resources with these names, in file order; all of them when none is named.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    known = [resource.name for resource in project.resources]
+    unknown = [name for name in (*wanted, *full_refresh) if name not in known]
+    if unknown:
+        raise ConfigError(f"unknown resource {', '.join(unknown)}", hint=f"{project.file.name} has: {', '.join(known)}")
+    picked = wanted or full_refresh or known
+    return [resource for resource in project.resources if resource.name in picked]
+
+
+@contextmanager
+def opened(project: Project, resource: Resource, objects: Mapping[str, object]) -> Iterator[tuple[Source, Destination]]:
+    """The two ends of a resource; nothing is connected to yet."""
+    source = registry.source(project.sources[resource.source], project.folder, objects.get(resource.source))
+    destination = registry.destination(project.destinations[resource.destination], project.folder)
+    with closing(destination):
+        yield source, destination

@@ -66,7 +66,8 @@ def private_folder(path: Path) -> Path:
         ConnectionFailed: it cannot be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConnectionFailed(f"cannot make the folder {path}: {error.strerror}") from error
     return path

@@ -12,10 +12,10 @@ from conduit.config.load import load
 from conduit.config.models import Resource
 from conduit.contract import Described, SupportsEstimate, mark_of
 from conduit.errors import ConduitError, exit_code
-from conduit.job import Backfill, Job
+from conduit.job import Backfill, Job, choose, opened
 from conduit.positions import Position
 from conduit.report import ResourceReport
-from conduit.run import choose, opened, recover
+from conduit.run import recover
 from conduit.schemas import Reconciled
 from conduit.watermarks import key_of
 

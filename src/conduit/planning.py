@@ -25,6 +25,7 @@ class Plan:
     Attributes:
         described: the source's side.
         watermark: how the read looks back.
+        key: columns that identify a row; empty: unknown.
         until: where it ends.
         mark: what the destination holds.
         since: what the read goes on from; `read.since` is the same, less the lag.
@@ -33,6 +34,7 @@ class Plan:
 
     described: Described
     watermark: Watermark
+    key: tuple[str, ...]
     until: Until
     mark: Mark | None
     since: Position | None
@@ -123,7 +125,7 @@ def columns(job: Job, described: Described, table: pa.Schema | None) -> Reconcil
 def write_request(job: Job, plan: Plan, target: Reconciled, *, new_table: bool) -> Write:
     """What each commit does to the table."""
     resource, described = job.resource, plan.described
-    key = watermarks.key_of(resource, described, plan.watermark)
+    key = plan.key
     unique = watermarks.unique_by_catalogue(key, described)
     incremental = resource.incremental
     rereads = plan.watermark.looks_back or (incremental is not None and incremental.on_null == "include")
@@ -156,7 +158,11 @@ def commit_every(job: Job, described: Described) -> int | None:
 
 def order_notes(job: Job, described: Described) -> list[str]:
     """What to say about a checkpoint_interval that cannot work."""
-    if job.resource.checkpoint_interval is None or described.ordered or job.resource.incremental is None:
+    if job.resource.checkpoint_interval is None or job.backfill is not None:
+        return []
+    if job.full_refresh or job.resource.incremental is None:
+        return ["checkpoint_interval has no effect: everything is committed at once"]
+    if described.ordered:
         return []
     column = job.resource.incremental.column
     return [f"checkpoint_interval has no effect: the rows do not come ordered by {column}; add ORDER BY {column}"]

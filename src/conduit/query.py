@@ -235,7 +235,7 @@ def compose(
     if bounds.upper is not None and read.cursor:
         filters.append(f"{column(read.cursor)} <= {bounds.upper}")
     if query is not None and not filters and not select:
-        return Composed(text, ordered, tuple(notes))
+        return Composed(f"{text}\n", ordered, tuple(notes))  # the line may end in a comment
     where = f" WHERE {' AND '.join(filters)}" if filters else ""
     own_order = (
         read.cursor if read.cursor and (ordered or (read.ordered and not (query and query.placeholders))) else ""

@@ -18,9 +18,8 @@ from conduit.connectors import registry
 from conduit.contract import Described, Identity, Mark, mark_of
 from conduit.errors import ConfigError, StateConflict
 from conduit.history import History, utc_now
-from conduit.job import PRIVATE, Job
+from conduit.job import PRIVATE, Job, opened
 from conduit.positions import CursorType, Position, parse_shown
-from conduit.run import opened
 from conduit.state import FILE_NAME, BrokenStateFile, StateFile, Value
 from conduit.watermarks import Watermark
 

@@ -17,36 +17,31 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from conduit import locks, planning, state
+from conduit import locks, planning, state, watermarks
 from conduit.arrow import pa
 from conduit.checkpoints import Checkpoints
 from conduit.config.load import load
-from conduit.config.models import Project, Resource
-from conduit.connectors import registry
 from conduit.contract import (
     Committed,
-    Destination,
     Load,
     Mark,
     OutcomeUnknown,
     Session,
-    Source,
     Staged,
     SupportsStaging,
     SupportsStreaming,
     Write,
     mark_of,
 )
-from conduit.errors import ConduitError, ConfigError, Fenced, InternalError, Interrupted, StateConflict
+from conduit.errors import ConduitError, Fenced, InternalError, Interrupted, StateConflict
 from conduit.faults import crash_point
 from conduit.history import History, HistoryUnavailable, utc_now
-from conduit.job import Backfill, Event, Job
+from conduit.job import Backfill, Event, Job, choose, opened
 from conduit.planning import Plan
 from conduit.read_ahead import ReadAhead
 from conduit.report import Report, ResourceReport
@@ -106,29 +101,6 @@ def run(
         if reports[-1].exit_code > 128:
             break
     return Report(run_id=run_id, pipeline=project.pipeline, resources=reports)
-
-
-def choose(project: Project, wanted: Sequence[str], full_refresh: Sequence[str] = ()) -> Sequence[Resource]:
-    """The resources with these names, in file order; all of them when none is named.
-
-    Raises:
-        ConfigError: a name is unknown.
-    """
-    known = [resource.name for resource in project.resources]
-    unknown = [name for name in (*wanted, *full_refresh) if name not in known]
-    if unknown:
-        raise ConfigError(f"unknown resource {', '.join(unknown)}", hint=f"{project.file.name} has: {', '.join(known)}")
-    picked = wanted or full_refresh or known
-    return [resource for resource in project.resources if resource.name in picked]
-
-
-@contextmanager
-def opened(project: Project, resource: Resource, objects: Mapping[str, object]) -> Iterator[tuple[Source, Destination]]:
-    """The two ends of a resource; nothing is connected to yet."""
-    source = registry.source(project.sources[resource.source], project.folder, objects.get(resource.source))
-    destination = registry.destination(project.destinations[resource.destination], project.folder)
-    with closing(destination):
-        yield source, destination
 
 
 # --- one resource ---------------------------------------------------------------------------------------
@@ -192,12 +164,13 @@ def move_what_is_new(job: Job, report: ResourceReport) -> None:
         planning.agree(job, mark, described)
         if since is None:
             watermark = planning.guard(job, None, described)
+        key = watermarks.key_of(job.resource, described, watermark)
         until = session.until()
         planning.refuse_backwards(job, since, until)
         crash_point("run.bounded")
         report.notes += [*watermark.notes, *described.notes, *planning.order_notes(job, described)]
         if not until.nothing_new:
-            mark = load_rows(job, report, session, Plan(described, watermark, until, mark, since, read))
+            mark = load_rows(job, report, session, Plan(described, watermark, key, until, mark, since, read))
     record(job, report, mark)
 
 
@@ -207,7 +180,7 @@ def move_what_is_new(job: Job, report: ResourceReport) -> None:
 def recover(job: Job, report: ResourceReport, *, repair: bool = True) -> Mark | None:
     """The mark that the destination holds: the truth (I1). Differences to the state file are told.
 
-    With `repair` a state file that cannot be read is moved aside.
+    With `repair` a state file that cannot be read is kept aside, for the record to replace it.
     """
     name = job.resource.name
     marks = job.destination.marks(job.resource.into)
@@ -219,7 +192,7 @@ def recover(job: Job, report: ResourceReport, *, repair: bool = True) -> Mark | 
     found = state.recover(name, mark, lambda: job.state_file.value(name), job.state_file.path)
     report.notes += found.notes
     if found.broken and repair:
-        job.state_file.move_aside_if_broken()
+        job.state_file.keep_aside_if_broken(name)
     report.since = mark.position.shown() if mark and mark.position else None
     return mark
 

@@ -71,34 +71,28 @@ class StateFile:
         return value
 
     def put(self, resource: str, value: Value | None) -> None:
-        """Change one entry (None removes it) and keep all others, under a short lock.
-
-        A broken file is moved aside first, as `.corrupt-<time>`.
-        """
+        """Change one entry (None removes it) and keep all others, under a short lock. A broken file is replaced."""
         with short_lock(private_folder(self.private) / "state.lock"):
             try:
                 entries = self.read()
             except BrokenStateFile:
-                self._move_aside()
                 entries = {}
             if entries.get(resource) == value:
                 return
             entries.pop(resource, None)
             self._write(entries if value is None else entries | {resource: value})
 
-    def move_aside_if_broken(self) -> Path | None:
-        """Move a file that cannot be read to `.corrupt-<time>`; returns where it went."""
+    def keep_aside_if_broken(self, resource: str) -> None:
+        """Keep a file that cannot be read, or whose entry for `resource` cannot, as `.corrupt-<time>`."""
         with short_lock(private_folder(self.private) / "state.lock"):
             try:
-                self.read()
+                self.value(resource)
             except BrokenStateFile:
-                return self._move_aside()
-        return None
+                aside = self._aside()
+                write_new_file(aside, self.path.read_bytes(), stat.S_IMODE(self.path.stat().st_mode))
 
-    def _move_aside(self) -> Path:
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}")
-        self.path.rename(aside)
-        return aside
+    def _aside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}")
 
     def _write(self, entries: dict[str, object]) -> None:
         """Tmp (random name, O_EXCL) -> fsync -> rename -> fsync of the folder."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,26 @@ def test_a_mark_moves_without_rows_by_compare_and_swap(form: str, tmp_path: Path
 
 
 @every_form
+def test_marks_can_be_read_while_others_commit(form: str, tmp_path: Path) -> None:
+    to, stop, seen = destination(form, tmp_path), threading.Event(), []
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.extend(destination(form, tmp_path).marks("t"))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for turn in range(1, 9):
+            commit(to, ids(turn, turn), mark(turn - 1) if turn > 1 else None, mark(turn), mode="replace")
+    finally:
+        stop.set()
+        reader.join()
+    values = [int(found.position.value) for found in seen if found.position]
+    assert values == sorted(values)
+
+
+@every_form
 def test_a_load_without_a_new_mark_leaves_the_marks_alone(form: str, tmp_path: Path) -> None:
     to = destination(form, tmp_path)
     commit(to, ids(1, 2), None, mark(2))
@@ -168,7 +190,7 @@ def test_staging_a_part_again_replaces_what_the_first_try_left(form: str, tmp_pa
     load: Any = to.begin(write(ids(1, 1)))
     stager = load.stager()
     stager.stage("part-0", iter([ids(1, 9)]))
-    staged = stager.stage("part-0", iter([ids(1, 2)]))
+    staged = pickle.loads(pickle.dumps(stager)).stage("part-0", iter([ids(1, 2)]))
     other = stager.stage("part-1", iter([ids(3, 4)]))
     assert load.commit([staged, other], None, mark(4)).inserted == 4
     load.abort()

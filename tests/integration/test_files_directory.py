@@ -76,7 +76,8 @@ def test_a_new_column_is_added_and_a_missing_one_stays_null(form: str, tmp_path:
 
 
 def test_a_column_that_may_not_be_null_may_be_missing_later(tmp_path: Path) -> None:
-    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("must", pa.string(), nullable=False)])
+    fields: list[pa.Field[Any]] = [pa.field("id", pa.int64(), nullable=False)]
+    schema = pa.schema([*fields, pa.field("must", pa.string(), nullable=False)])
     to = destination(LAKE, tmp_path)
     commit(to, pa.record_batch([pa.array([1], pa.int64()), pa.array(["x"])], schema=schema), None, mark(1))
     commit(to, pa.record_batch({"id": pa.array([2], pa.int64())}), mark(1), mark(2))

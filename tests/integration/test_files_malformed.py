@@ -154,6 +154,14 @@ def test_every_layout_of_json_is_read(content: str, tmp_path: Path) -> None:
     assert read_json(tmp_path, content).rows == [{"a": 1}, {"a": 2}]
 
 
+@pytest.mark.parametrize("content", ["", " \n", "[]", "\n\n"])
+def test_json_without_records_has_no_rows(content: str, tmp_path: Path) -> None:
+    assert read_json(tmp_path, content).rows == []
+    seen = read_json(tmp_path, content, columns={"id": "bigint"})
+    assert seen.types == {"id": "int64"}
+    assert seen.described.notes == ("id is declared, and no record looked at has it",)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

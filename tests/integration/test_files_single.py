@@ -67,10 +67,10 @@ def test_a_file_restored_from_a_backup_has_the_mark_that_it_had(form: str, tmp_p
 @every_file
 def test_the_log_keeps_a_few_entries_only(form: str, tmp_path: Path) -> None:
     to = destination(form, tmp_path)
-    for last in range(1, 21):
+    for last in range(1, 13):
         commit(to, ids(last, last), mark(last - 1) if last > 1 else None, mark(last))
     assert len((tmp_path / f".{form}.conduit.jsonl").read_text().splitlines()) <= 8
-    assert found_ids(form, tmp_path) == list(range(1, 21))
+    assert found_ids(form, tmp_path) == list(range(1, 13))
 
 
 def test_a_damaged_log_is_a_conflict(tmp_path: Path) -> None:

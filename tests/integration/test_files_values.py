@@ -181,6 +181,12 @@ def test_rarer_types_keep_their_values(form: str, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("values", [[None], ["x", None], [None, "x"], [None, None, ""]])
+def test_a_null_in_a_table_of_one_column_is_no_lost_row(values: list[str | None], tmp_path: Path) -> None:
+    commit(destination("t.csv", tmp_path), pa.record_batch({"a": pa.array(values, pa.string())}), None, mark(1))
+    assert read(CsvSourceConnection(path="t.csv"), tmp_path).column("a") == values
+
+
 def test_csv_is_stable_under_a_round_trip(tmp_path: Path) -> None:
     commit(destination("a.csv", tmp_path), values(), None, mark(1))
     source = FileSource("files", CsvSourceConnection(path="a.csv"), tmp_path)

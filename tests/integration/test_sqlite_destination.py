@@ -202,6 +202,9 @@ def test_a_mark_is_set_reset_and_renamed_without_rows(tmp_path: Path) -> None:
     commit(lake, rows(id=[1]), mark(None), mark(1))
     lake.set_mark("t", mark(1), mark(1, resource="renamed"))
     assert lake.marks("t", settle=True) == [mark(1, resource="renamed")]
+    lake.set_mark("t", None, mark(2))
+    with pytest.raises(StateConflict, match="renamed has a mark of its own"):
+        lake.set_mark("t", mark(2), mark(2, resource="renamed"))
 
 
 def test_a_mark_that_cannot_be_read_stops_the_run(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from conduit.faults import crash_point
 from tests.integration.test_sqlite_destination import destination, raw
 from tests.support.commits import begun, commit, mark, rows, write
 
-POINTS = ("load.begun", "load.staged", "load.marked", "load.committed")
+KILLS = [("load.begun", "merge"), ("load.staged", "append"), ("load.marked", "append"), ("load.marked", "merge")]
+KILLS += [("load.committed", "append"), ("load.committed", "merge")]
 
 HERE = Path(__file__).parents[2]
 
@@ -53,8 +54,7 @@ def process(folder: Path, mode: str, environment: dict[str, str]) -> subprocess.
     return started
 
 
-@pytest.mark.parametrize("mode", ["append", "merge"])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("point", "mode"), KILLS)
 def test_a_load_that_is_killed_and_done_again_counts_every_row_once(tmp_path: Path, point: str, mode: str) -> None:
     first = rows(id=[1, 2], n=[1, 1]) if mode == "append" else rows(id=[1, 2, 3], n=[1, 1, 1])
     settings: dict[str, Any] = {} if mode == "append" else {"mode": "merge", "key": ("id",)}

@@ -14,7 +14,7 @@ from conduit.cli.options import FILE, output_option
 from conduit.config.load import load
 from conduit.config.models import Project, Resource
 from conduit.errors import ConfigError
-from conduit.run import choose
+from conduit.job import choose
 from conduit.secrets import scrub
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])

@@ -12,7 +12,7 @@ import msgspec
 from sqlglot import exp
 
 from conduit.contract import Committed, Identity, Mark, Write
-from conduit.errors import ConfigError, DataError, Fenced, StateConflict
+from conduit.errors import ConduitError, ConfigError, DataError, Fenced, StateConflict
 from conduit.query import Query
 from conduit.rows import METADATA_COLUMNS
 from conduit.strategies import append, merge, replace
@@ -88,6 +88,13 @@ def fenced(identity: Identity) -> Fenced:
         "nothing of this commit was written",
         hint="run it again: it goes on from the mark of the other run",
     )
+
+
+def taken(old: Mark | None, new: Mark) -> ConduitError:
+    """The error of a mark whose place another mark holds: it came in the meantime, or a rename would cover it."""
+    if old is None or old.identity == new.identity:
+        return fenced(new.identity)
+    return StateConflict(f"{new.identity.resource} has a mark of its own for table {new.identity.table}")
 
 
 def changes_nothing(committed: Committed, old: Mark | None, new: Mark | None) -> bool:

@@ -98,22 +98,20 @@ class Database:
             columns: quoted name of each column -> its expression over `source`.
             rows: the rows; they are read in DuckDB's threads.
         """
-        with self._given(rows):
-            names, values = ", ".join(columns), ", ".join(columns.values())
-            return self.change(f"INSERT INTO {target} ({names}) SELECT {values} FROM {_ROWS} AS source")
+        names, values = ", ".join(columns), ", ".join(columns.values())
+        return int(self._over(rows, f"INSERT INTO {target} ({names}) SELECT {values} FROM {_ROWS} AS source")[0][0])
 
     def find(self, select: str, condition: str, rows: pa.Table) -> tuple[Any, ...] | None:
         """The first of some Arrow rows that fulfils a condition."""
-        with self._given(rows):
-            return self.first(f"SELECT {select} FROM {_ROWS} AS source WHERE {condition} LIMIT 1")
+        found = self._over(rows, f"SELECT {select} FROM {_ROWS} AS source WHERE {condition} LIMIT 1")
+        return next(iter(found), None)
 
-    @contextmanager
-    def _given(self, rows: pa.Table | pa.RecordBatchReader) -> Iterator[None]:
+    def _over(self, rows: pa.Table | pa.RecordBatchReader, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement that reads Arrow rows. After an error the connection is of no more use."""
         self._opened.register(_ROWS, rows)
-        try:
-            yield
-        finally:
-            self._opened.unregister(_ROWS)
+        found = self.rows(sql)
+        self._opened.unregister(_ROWS)
+        return found
 
     @contextmanager
     def mapped(self) -> Iterator[None]:

@@ -38,12 +38,13 @@ def move_mark(database: Database, state: str, old: Mark | None, new: Mark) -> No
 
     Raises:
         Fenced: it is not.
+        StateConflict: it was to be renamed, and the name is taken.
     """
     statement, values = sql.swap(state, old, new, parameter)
     try:
         moved = database.change(statement, values)
-    except Busy as error:
-        raise sql.fenced(new.identity) from error
+    except (Busy, DataError) as error:
+        raise sql.taken(old, new) from error
     if moved != 1:
         raise sql.fenced(new.identity)
 

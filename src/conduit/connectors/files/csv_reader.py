@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from conduit.arrow import AnyArray, pa
 from conduit.connectors.files import csv_lines, duck
 from conduit.connectors.files.config import CsvSourceConnection
+from conduit.connectors.files.csv_scan import scan
 from conduit.connectors.files.failures import reading
 from conduit.connectors.files.listing import Found
 from conduit.connectors.files.reader import (
@@ -111,7 +112,7 @@ class CsvReader:
             raise DataError(f"{self._source}: {file.name} is empty; not even a header is in it")
         if first is None or not self._connection.header:
             return [] if first is None else [f"column{place}" for place in range(max(len(first), 1))]
-        refuse_names(self._source, f"{file.name}:1", first)
+        refuse_names(self._source, f"{file.name}:1", first or [""])
         return first
 
     @cached_property
@@ -160,29 +161,8 @@ class CsvReader:
         wanted = ", ".join(duck.identifier(name) for name in only) if only else "*"
         cut = f" LIMIT {limit}" if limit is not None else ""
         with reading(self._source, file.name):
-            sql = f"SELECT {wanted} FROM {self._scan(file, header)}{cut}"
+            sql = f"SELECT {wanted} FROM {scan([file.path], header, self._connection)}{cut}"
             yield from duck.batches(self._duck, sql, self._rows)
-
-    def _scan(self, file: Found, header: Sequence[str]) -> str:
-        """DuckDB's reader with everything said: nothing is sniffed."""
-        dialect = self._connection
-        options = {
-            "columns": duck.struct(dict.fromkeys(header, "VARCHAR")),
-            "header": str(dialect.header).lower(),
-            "delim": duck.literal(dialect.delimiter),
-            "quote": duck.literal(dialect.quote),
-            "escape": duck.literal(dialect.escape),
-            "nullstr": duck.literal(dialect.null_text or ""),
-            "encoding": duck.literal(dialect.encoding),
-            "compression": duck.literal(codec_of(file.path, dialect.compression) or "none"),
-            "max_line_size": str(csv_lines.MAX_LINE),
-            "buffer_size": str(2 * csv_lines.MAX_LINE),
-            "auto_detect": "false",
-            "allow_quoted_nulls": "false",
-            "strict_mode": "true",
-            "hive_partitioning": "false",
-        }
-        return f"read_csv({duck.file_literal(file.path)}, {', '.join(f'{k}={v}' for k, v in options.items())})"
 
     def _parse(self, file: Found, name: str, first: int, values: AnyArray) -> AnyArray:
         typed, text = self._typed[name], cast("pa.StringArray", values)

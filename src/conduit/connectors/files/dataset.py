@@ -68,16 +68,29 @@ def newest(folder: Path) -> LoadRecord | None:
         StateConflict: a load is missing, or the newest cannot be read.
         OSError: the folder cannot be looked at.
     """
-    numbers = sorted(int(match[1]) for entry in _entries(folder) if (match := _LOAD.fullmatch(entry)))
+    numbers = _numbers(folder)
     if not numbers:
         return None
+    try:
+        _require_whole(folder, numbers)
+        return _read(folder / load_name(numbers[-1]) / MARK_FILE, numbers[-1])
+    except StateConflict:
+        if _numbers(folder) == numbers:
+            raise
+    return newest(folder)  # the folder was exchanged, or got a load, while it was looked at
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(match[1]) for entry in _entries(folder) if (match := _LOAD.fullmatch(entry)))
+
+
+def _require_whole(folder: Path, numbers: Sequence[int]) -> None:
     for before, after in pairwise(numbers):
         if after != before + 1:
             raise StateConflict(
                 f"{folder}: {load_name(before + 1)} is missing, {load_name(after)} is there",
                 hint="put it back, or remove the loads after it too: their rows will then be loaded again",
             )
-    return _read(folder / load_name(numbers[-1]) / MARK_FILE, numbers[-1])
 
 
 def _entries(folder: Path) -> list[str]:
@@ -90,7 +103,7 @@ def _entries(folder: Path) -> list[str]:
 def _read(path: Path, seq: int) -> LoadRecord:
     try:
         record = msgspec.json.decode(path.read_bytes(), type=LoadRecord)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise StateConflict(
             f"{path} cannot be read: {why}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from conduit.arrow import pa
 from conduit.connectors.files import csv_lines, duck
 from conduit.connectors.files.config import CsvSourceConnection
+from conduit.connectors.files.csv_scan import scan
 from conduit.connectors.files.encode import LineEnd
 from conduit.connectors.files.failures import reading
 from conduit.errors import DataError
@@ -29,12 +30,11 @@ def columns_of(destination: str, path: Path) -> list[str]:
 
 
 def _csv_columns(path: Path, connection: duck.Connection) -> list[str]:
-    header = csv_lines.first_record(path, CsvSourceConnection(path=str(path)))
+    dialect = CsvSourceConnection(path=str(path))
+    header = csv_lines.first_record(path, dialect)
     if not header:
         return []
-    columns = duck.struct(dict.fromkeys(header, "VARCHAR"))
-    options = """auto_detect=false, header=true, delim=',', quote='"', escape='"', strict_mode=true"""
-    connection.sql(f"SELECT count(*) FROM read_csv({duck.file_literal(path)}, columns={columns}, {options})").fetchall()
+    connection.sql(f"SELECT count(*) FROM {scan([path], header, dialect)}").fetchall()
     return header
 
 

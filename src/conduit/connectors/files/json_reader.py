@@ -83,11 +83,14 @@ class JsonReader:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """The inferred types."""
+        """The inferred types, and declared keys that no sampled record has."""
         names = [name for name in self._wires if name not in self._declared]
         found = ", ".join(f"{name} {type_name(self._wires[name].type)}" for name in names)
         label = self._files[0].name if len(self._files) == 1 else self._connection.path
-        return (f"{label}: {found} (inferred)",) if found else ()
+        lacking = [
+            f"{name} is declared, and no record looked at has it" for name in self._wires if name not in self._seen
+        ]
+        return (*([f"{label}: {found} (inferred)"] if found else []), *lacking)
 
     def batches(
         self, file: Found, *, only: Sequence[str] = (), predicate: ds.Expression | None = None
@@ -151,16 +154,19 @@ class JsonReader:
 
     @cached_property
     def _wires(self) -> dict[str, Wire]:
-        sample = self._sample()
-        seen = json_records.types_by_key(self._duck, sample)
-        refuse_names(self._source, self._connection.path, list(seen))
-        undeclared = {name: types for name, types in seen.items() if name not in self._declared}
-        numbers = self._number_types(
-            [name for name, types in undeclared.items() if types and types <= _NUMBERS], sample
-        )
-        names = dict.fromkeys([*seen, *self._declared])
-        return {name: numbers.get(name) or self._wire(name, seen.get(name, set())) for name in names}
+        undeclared = {name: types for name, types in self._seen.items() if name not in self._declared}
+        numbers = self._number_types([name for name, types in undeclared.items() if types and types <= _NUMBERS])
+        names = dict.fromkeys([*self._seen, *self._declared])
+        return {name: numbers.get(name) or self._wire(name, self._seen.get(name, set())) for name in names}
 
+    @cached_property
+    def _seen(self) -> dict[str, set[str]]:
+        """The types of JSON that the sampled records have, by key."""
+        found = json_records.types_by_key(self._duck, self._sample)
+        refuse_names(self._source, self._connection.path, list(found))
+        return found
+
+    @cached_property
     def _sample(self) -> pa.StringArray:
         found: list[AnyArray] = []
         left = SAMPLE_ROWS
@@ -190,9 +196,9 @@ class JsonReader:
             hint=f"declare the type: `columns: {{{name}: json}}` keeps every value as it is written",
         )
 
-    def _number_types(self, names: Sequence[str], sample: pa.StringArray) -> dict[str, Wire]:
+    def _number_types(self, names: Sequence[str]) -> dict[str, Wire]:
         try:
-            found = json_records.number_types(sample, names)
+            found = json_records.number_types(self._sample, names)
         except msgspec.DecodeError as error:
             raise self._not_json(self._connection.path, error) from error
         return {name: Wire(type_ or pa.json_(), type_) for name, type_ in found.items()}

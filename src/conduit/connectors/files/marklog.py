@@ -21,6 +21,8 @@ from conduit.errors import StateConflict
 KEPT = 8
 """Entries that stay, so that a file restored from a backup still has its mark."""
 
+FORMAT = 1
+
 CHUNK = 1 << 20
 
 
@@ -41,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[Mark, ...] = ()
     schema: str = ""
     rows: int = 0
-    format: int = 1
+    format: int = FORMAT
 
 
 class MarkLog:
@@ -69,12 +71,15 @@ class MarkLog:
         with os.fdopen(descriptor, "rb") as stream:
             lines = stream.read().splitlines()
         try:
-            return [msgspec.json.decode(line, type=Entry) for line in lines if line.strip()]
-        except msgspec.DecodeError as error:
+            found = [msgspec.json.decode(line, type=Entry) for line in lines if line.strip()]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StateConflict(
                 f"{self.path} cannot be read: {error}",
                 hint=f"restore it; or remove it and {self._file.name}, and all rows are loaded again",
             ) from error
+        if any(entry.format > FORMAT for entry in found):
+            raise StateConflict(f"{self.path} was written by a later version of conduit", hint="use that version")
+        return found
 
     def current(self) -> Entry:
         """The entry of the file as it is; one without marks for a file that conduit never wrote.
@@ -82,11 +87,13 @@ class MarkLog:
         Raises:
             StateConflict: the file was changed or removed by somebody else.
         """
-        entries = self.entries()
         size, sha256 = self.fingerprint()
+        entries = self.entries()
         for entry in reversed(entries):
             if (entry.size, entry.sha256) == (size, sha256):
                 return entry
+        if self.fingerprint() != (size, sha256):
+            return self.current()  # a commit took place while the two files were looked at
         if not entries:
             return Entry(size=size, sha256=sha256)
         if not sha256:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conduit.arrow import pa, pq
-from conduit.connectors.files import csv_lines, duck
+from conduit.connectors.files import csv_lines, csv_scan, duck
 from conduit.connectors.files.config import CsvSourceConnection
 from conduit.connectors.files.parts import Part
 from conduit.contract import Committed, Write
@@ -132,15 +132,8 @@ def _keys(files: Sequence[Path], file_format: str, types: dict[str, str]) -> str
         scan = f"read_json({duck.file_list(files)}, columns={wanted}, hive_partitioning=false)"
         return f"SELECT {columns} FROM {scan}"
     groups = {header: alike for header, alike in _by_header(files).items() if all(name in header for name in types)}
-    return " UNION ALL ".join(f"SELECT {columns} FROM {_csv(header, alike)}" for header, alike in groups.items())
-
-
-def _csv(header: Sequence[str], files: Sequence[Path]) -> str:
-    return (
-        f"read_csv({duck.file_list(files)}, columns={duck.struct(dict.fromkeys(header, 'VARCHAR'))}, header=true, "
-        """auto_detect=false, delim=',', quote='"', escape='"', allow_quoted_nulls=false, strict_mode=true, """
-        "hive_partitioning=false)"
-    )
+    scans = [csv_scan.scan(alike, header, CsvSourceConnection(path=str(alike[0]))) for header, alike in groups.items()]
+    return " UNION ALL ".join(f"SELECT {columns} FROM {one}" for one in scans)
 
 
 def _from_text(name: str, type_: str) -> str:

@@ -110,7 +110,7 @@ def refuse_names(source: str, place: str, names: Sequence[str]) -> None:
     Raises:
         DataError: one has not.
     """
-    wrong = "a column has no name" if not names or "" in names else ""
+    wrong = "a column has no name" if "" in names else ""
     if any("\0" in name for name in names):
         wrong = "the name of a column holds a NUL"
     if len(set(names)) < len(names):

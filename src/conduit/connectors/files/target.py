@@ -11,6 +11,7 @@ from typing import Protocol
 
 from conduit.arrow import pa
 from conduit.connectors.files import disk, duck, encode
+from conduit.connectors.files.failures import writing
 from conduit.connectors.files.parts import DRAFT, Layout, Part, PartFormat, write_parts
 from conduit.connectors.files.present import MEMORY, Comparison, Existing
 from conduit.connectors.files.staging import FileStager, Stage, move_parts
@@ -125,7 +126,9 @@ def require_permission(destination: str, path: Path) -> None:
     Raises:
         ConnectionFailed: it cannot.
     """
-    if disk.writable_parent(path) is None:
+    with writing(destination, path):
+        parent = disk.writable_parent(path)
+    if parent is None:
         raise ConnectionFailed(f"{destination}: no permission to write {path}", hint="give this user the right to")
 
 

@@ -33,11 +33,16 @@ def move_mark(database: Database, old: Mark | None, new: Mark) -> None:
 
     Raises:
         Fenced: it is not.
+        StateConflict: it was to be renamed, and the name is taken.
     """
     table = quote(sql.STATE_TABLE)
     database.rows(sql.create_marks(table))
     statement, values = sql.swap(table, old, new, parameter)
-    if database.change(statement, *values) != 1:
+    try:
+        moved = database.change(statement, *values)
+    except DataError as error:
+        raise sql.taken(old, new) from error
+    if moved != 1:
         raise sql.fenced(new.identity)
 
 
