@@ -18,7 +18,7 @@ import pytest
 from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.destination import DuckdbDestination
 from conduit.connectors.duckdb.source import DuckdbSource
-from conduit.contract import Described, Read, Split, Until
+from conduit.contract import Described, Estimate, Read, Split, SupportsEstimate, Until
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
 from conduit.positions import CursorType, cursor
 from tests.support.commits import commit, mark, rows, write
@@ -160,6 +160,8 @@ def test_only_rows_above_the_watermark_are_read(tmp_path: Path) -> None:
     assert (described.cursor_type, described.bound, described.key) == ("int", "3", ("id",))
     assert until == Until(nothing_new=True, position=cursor("3", "int"))
     assert describe(tmp_path, query="SELECT id FROM t", cursor="id")[1] == Until()
+    assert describe(tmp_path, query="SELECT id FROM t", cursor="id", since=cursor("2", "int"))[1] == Until()
+    assert describe(tmp_path, query="SELECT id FROM t", cursor="id", since=cursor("3", "int"))[1].nothing_new
 
 
 DAY, ZONE = "2024-01-01T00:00:00", "+00:00"
@@ -192,6 +194,15 @@ def test_a_watermark_of_every_type_bounds_exactly(
     assert read(tmp_path, query="SELECT v FROM t WHERE v >= :last_value OR 1 = 0", cursor="v").num_rows == 3
     assert describe(tmp_path, table="t", cursor="v", since=high)[1].nothing_new
     assert database(tmp_path, "SELECT count(*) FROM t") == [(3,)]
+
+
+def test_the_rows_of_a_plan_are_counted(tmp_path: Path) -> None:
+    database(tmp_path, "CREATE TABLE t AS SELECT unnest([1, 5, 9]) AS id")
+    for request in ({"table": "t"}, {"query": "SELECT id FROM t WHERE id > :last_value ORDER BY id"}):
+        wanted: dict[str, Any] = {"cursor": "id", "since": cursor("1", "int")} | request
+        with source(tmp_path).open(Read(resource="r", **wanted)) as session:
+            assert isinstance(session, SupportsEstimate)
+            assert session.estimate() == Estimate(2, exact=True)
 
 
 @pytest.mark.parametrize("type_", ["DOUBLE", "BOOLEAN", "BLOB", "JSON", "INTEGER[]", "TIME"])

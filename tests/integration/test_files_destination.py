@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from conduit.contract import mark_of
+from conduit.contract import Mark, mark_of
 from conduit.errors import ConfigError, ConnectionFailed, DataError, Fenced
 from tests.support.commits import mark, write
 from tests.support.files import FILES, FOLDERS, FORMS, commit, destination, found_ids, ids, records
@@ -130,7 +130,8 @@ def test_a_mark_moves_without_rows_by_compare_and_swap(form: str, tmp_path: Path
 
 @every_form
 def test_marks_can_be_read_while_others_commit(form: str, tmp_path: Path) -> None:
-    to, stop, seen = destination(form, tmp_path), threading.Event(), []
+    to, stop = destination(form, tmp_path), threading.Event()
+    seen: list[Mark] = []
 
     def look() -> None:
         while not stop.is_set():

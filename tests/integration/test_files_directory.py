@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -13,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conduit.contract import Ability
-from conduit.errors import ConfigError, ConnectionFailed, DataError, StateConflict
+from conduit.contract import Ability, mark_of
+from conduit.errors import Busy, ConfigError, ConnectionFailed, DataError, StateConflict
 from tests.support.commits import mark, write
 from tests.support.files import commit, connection, destination, found_ids, ids
 
@@ -200,6 +201,35 @@ def test_many_resources_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
         thread.join()
     assert found_ids(LAKE, tmp_path) == [100 * number + turn for number in range(4) for turn in range(5)]
     assert len(destination(LAKE, tmp_path).marks("t")) == 4
+
+
+def test_where_locks_have_no_effect_the_rename_alone_fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conduit.connectors.files.publication.short_lock", lambda _: contextlib.nullcontext())
+    for turn in range(5):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        _race(folder, runs=4, commits=3)
+
+
+def _race(folder: Path, *, runs: int, commits: int) -> None:
+    """Several runs of one resource, each from the mark that it sees; what was acknowledged is there once."""
+    landed: list[int] = []
+
+    def run(number: int) -> None:
+        to = destination(LAKE, folder)
+        for _ in range(commits):
+            old = mark_of(to.marks("t"), mark(0).identity)
+            last = int(old.position.value) if old and old.position else 0
+            with contextlib.suppress(Busy, ConnectionFailed):
+                commit(to, ids(last + 1, last + 2), old, mark(last + 2, run_id=str(number)))
+                landed.append(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(runs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found_ids(LAKE, folder) == list(range(1, 2 * len(landed) + 1))
 
 
 def test_what_a_living_load_has_staged_is_not_removed_by_another(tmp_path: Path) -> None:

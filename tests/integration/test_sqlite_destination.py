@@ -15,7 +15,8 @@ from msgspec import structs
 
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.destination import SqliteDestination
-from conduit.contract import Committed, Identity
+from conduit.connectors.sqlite.source import SqliteSource
+from conduit.contract import Committed, Identity, Read
 from conduit.errors import Busy, ConfigError, ConnectionFailed, DataError, Fenced, StateConflict
 from tests.support.commits import begun, commit, mark, rows, write
 
@@ -268,6 +269,22 @@ def test_the_check_sees_what_a_load_would_meet(tmp_path: Path) -> None:
     (tmp_path / "d.db").write_bytes(b"x" * 5000)
     with pytest.raises(ConnectionFailed, match="file is not a database"):
         destination(tmp_path).check()
+
+
+def test_one_file_can_be_source_and_destination_in_wal_mode(tmp_path: Path) -> None:
+    raw(tmp_path, "CREATE TABLE s (id INTEGER PRIMARY KEY)")
+    raw(tmp_path, "INSERT INTO s VALUES (1), (2)")
+    source = SqliteSource("shop", SqliteConnection(database="d.db"), tmp_path)
+    lake = destination(tmp_path, busy_timeout=0.1)
+    with source.open(Read(resource="r", table="s")) as session:
+        batches = list(session.read(session.splits()[0]))
+        with pytest.raises(Busy, match="somebody reads this file, perhaps this run itself"):
+            commit(lake, batches, None, mark(2))
+    raw(tmp_path, "PRAGMA journal_mode = WAL")
+    with source.open(Read(resource="r", table="s")) as session:
+        commit(lake, list(session.read(session.splits()[0])), None, mark(2))
+        commit(lake, batches, mark(2), mark(3), table="t")
+    assert raw(tmp_path, "SELECT count(*) FROM t") == [(4,)]
 
 
 def test_a_full_disk_is_a_failed_connection(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.source import SqliteSource
-from conduit.contract import CURSOR_TEXT, Described, Read, Split, Until
+from conduit.contract import CURSOR_TEXT, Described, Estimate, Read, Split, SupportsEstimate, Until
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed, DataError, StateConflict
 from conduit.positions import cursor
 
@@ -206,6 +206,8 @@ def test_only_rows_above_the_watermark_are_read(tmp_path: Path) -> None:
     assert until == Until(nothing_new=True, position=cursor("3", "int"))
     assert describe(tmp_path, table="t", cursor="id")[1] == Until(position=cursor("3", "int"))
     assert describe(tmp_path, query="SELECT id FROM t", cursor="id")[1] == Until()
+    assert describe(tmp_path, query="SELECT id FROM t", cursor="id", since=cursor("2", "int"))[1] == Until()
+    assert describe(tmp_path, query="SELECT id FROM t", cursor="id", since=cursor("3", "int"))[1].nothing_new
 
 
 def test_a_placeholder_outside_of_a_condition_gets_a_minimum_and_the_run_says_so(tmp_path: Path) -> None:
@@ -224,6 +226,14 @@ def test_a_time_is_compared_as_the_text_that_it_is(tmp_path: Path) -> None:
     rows = read(tmp_path, table="t", cursor="ts", since=cursor(stamps[0], "timestamp-text"))
     assert rows[CURSOR_TEXT].to_pylist() == stamps[1:]
     assert read(tmp_path, table="t", cursor="ts", since=cursor(stamps[2], "timestamp-text")).num_rows == 0
+
+
+def test_a_uuid_cursor_is_compared_as_the_text_that_it_is(tmp_path: Path) -> None:
+    values = ", ".join(f"('{UUID(int=number)}')" for number in (5, 2**127, 2**100))
+    database(tmp_path, f"CREATE TABLE t (u UUID NOT NULL); INSERT INTO t VALUES {values}")
+    rows = read(tmp_path, table="t", cursor="u", since=cursor(str(UUID(int=5)), "text"), ordered=True)
+    assert rows["u"].to_pylist() == [UUID(int=2**100), UUID(int=2**127)]
+    assert rows[CURSOR_TEXT].to_pylist() == [str(UUID(int=2**100)), str(UUID(int=2**127))]
 
 
 def test_a_text_cursor_is_ordered_by_its_bytes_whatever_the_collation_of_its_column(tmp_path: Path) -> None:
@@ -309,13 +319,14 @@ def test_a_fingerprint_names_the_relation_and_the_cursor_but_no_path(tmp_path: P
     assert describe(tmp_path, query="SELECT id FROM t")[0].fingerprint == "sqlite:(query):-"
 
 
-def test_an_estimate_comes_from_the_statistics_or_the_highest_rowid(tmp_path: Path) -> None:
-    database(tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT); INSERT INTO t VALUES (1, 'a'), (9, 'b')")
-    with source(tmp_path).open(Read(resource="r", table="t")) as session:
-        assert session.estimate() == 9  # type: ignore[attr-defined]
-    database(tmp_path, "CREATE INDEX i ON t (s); ANALYZE")
-    with source(tmp_path).open(Read(resource="r", table="t")) as session:
-        assert session.estimate() == 2  # type: ignore[attr-defined]
+def test_the_rows_of_a_plan_are_counted(tmp_path: Path) -> None:
+    database(tmp_path, "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (5), (9)")
+    for request in ({"table": "t"}, {"query": "SELECT id FROM t WHERE id > :last_value ORDER BY id"}):
+        for since, rows in ((None, 3), (cursor("1", "int"), 2)):
+            wanted: dict[str, Any] = {"cursor": "id", "since": since} | request
+            with source(tmp_path).open(Read(resource="r", **wanted)) as session:
+                assert isinstance(session, SupportsEstimate)
+                assert session.estimate() == Estimate(rows, exact=True)
 
 
 # --- snapshot and refusals ------------------------------------------------------------------------------

@@ -66,9 +66,3 @@ def constraints(database: Database, schema: str, table: str) -> tuple[tuple[str,
     never_null = tuple(name for kind, names in rows if kind == "NOT NULL" for name in names)
     unique = [tuple(names) for kind, names in rows if kind in ("PRIMARY KEY", "UNIQUE")]
     return never_null, next((names for names in unique if set(names) <= set(never_null)), ())
-
-
-def estimated_rows(database: Database, schema: str, table: str) -> int | None:
-    """About how many rows a table has; None for a view."""
-    found = database.first(f"SELECT estimated_size FROM duckdb_tables() WHERE {_TABLE}", parts(schema, table))
-    return int(found[0]) if found else None

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from conduit import schemas
 from conduit.arrow import pa, pc
-from conduit.connectors.duckdb import catalogue
 from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.connection import BATCH_ROWS, Database, connect
 from conduit.connectors.duckdb.relation import Relation
-from conduit.connectors.duckdb.types import quote
-from conduit.contract import Described, Read, Session, Split, Until
+from conduit.connectors.duckdb.types import Column, quote
+from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.positions import CursorType, Position, after, cursor, parse_shown
 from conduit.query import Bounds, Composed, compose
@@ -170,10 +169,19 @@ class DuckdbSession:
     # --- rows ---
 
     def until(self) -> Until:
-        """The highest cursor of a table. A query is bounded by the snapshot alone."""
+        """The highest cursor of a table; for a query, whether it gives a row above a known bound."""
         column = self._relation.cursor
-        if column is None or self._relation.query is not None or self._read.through is not None:
+        if column is None or self._read.through is not None:
             return Until()
+        return self._until_of_table(column) if self._relation.query is None else self._until_of_query()
+
+    def _until_of_query(self) -> Until:
+        if self._lower is None or self._read.on_null == "include":
+            return Until()
+        found = self._database.first(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)", self._values)
+        return Until(nothing_new=not (found and found[0]))
+
+    def _until_of_table(self, column: Column) -> Until:
         found = self._database.first(
             f"SELECT CAST(max({self._compared(column.name)}) AS VARCHAR) FROM {self._relation.quoted} AS q"
         )
@@ -227,11 +235,10 @@ class DuckdbSession:
         select = ", ".join(column.select() for column in self._relation.columns)
         return f"SELECT {select} FROM {self._relation.whole(self._minimum)} AS q WHERE q.{name} IS NULL"
 
-    def estimate(self) -> int | None:
-        """The rows of a whole table, from its statistics; None for a query or a part."""
-        if self._relation.query is not None or self._lower is not None or self._upper is not None:
-            return None
-        return catalogue.estimated_rows(self._database, self._schema, self._relation.table)
+    def estimate(self) -> Estimate:
+        """The rows above the bound, counted."""
+        found = self._database.first(f"SELECT count(*) FROM (\n{self._composed.sql}\n) AS q", self._values)
+        return Estimate(int(found[0]) if found else 0, exact=True)
 
 
 def _parameter(name: str, position: Position) -> str:

@@ -87,9 +87,8 @@ class JsonReader:
         names = [name for name in self._wires if name not in self._declared]
         found = ", ".join(f"{name} {type_name(self._wires[name].type)}" for name in names)
         label = self._files[0].name if len(self._files) == 1 else self._connection.path
-        lacking = [
-            f"{name} is declared, and no record looked at has it" for name in self._wires if name not in self._seen
-        ]
+        absent = [name for name in self._declared if name not in self._seen]
+        lacking = [f"{name} is declared, and no record looked at has it" for name in absent]
         return (*([f"{label}: {found} (inferred)"] if found else []), *lacking)
 
     def batches(

@@ -1,7 +1,7 @@
 """One commit to a data set in a folder: the record of the load, and the one rename that makes it visible.
 
-The name `load-<seq>` can be taken once only: that is the compare-and-swap. The short lock around it spares runs on one
-host the retry; it is not what they rely on. A replace exchanges the whole folder with a new one.
+The name `load-<seq>` can be taken once only: that is the compare-and-swap. The short lock around it spares appends the
+retry; they do not rely on it. A replace exchanges the whole folder with a new one, and does rely on it.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ class Publication:
         with short_lock(self._place.lock):
             for _ in range(ATTEMPTS):
                 before = self._place.newest()
+                if self._replaces:
+                    self._place.refuse_strangers()
                 record = self._record(before, parts, schema, old, new)
                 expect(before)
                 self._write(record)
@@ -177,28 +179,26 @@ class Publication:
         """The commit itself: one system call. False: the number was taken meanwhile."""
         folder = self._place.folder
         try:
-            if folder.exists() and not self._replaces:
-                self.load.rename(folder / load_name(seq))
+            if not folder.exists():
+                self._put_whole(seq, lambda whole: whole.rename(folder))
+            elif self._replaces:
+                self._put_whole(seq, lambda whole: disk.exchange(whole, folder))
             else:
-                self._put_whole(folder, seq)
+                self.load.rename(folder / load_name(seq))
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             return False
         return True
 
-    def _put_whole(self, folder: Path, seq: int) -> None:
+    def _put_whole(self, seq: int, put: Callable[[Path], object]) -> None:
         """A data set with this one load takes the folder's place, or its name where there is none yet."""
         whole = self._stage.new_folder(f"whole-{seq}")
         inside = whole / load_name(seq)
         self.load.rename(inside)
         disk.sync_folder(whole)
         try:
-            if folder.exists():
-                self._place.refuse_strangers()
-                disk.exchange(whole, folder)
-            else:
-                whole.rename(folder)
+            put(whole)
         except OSError:
             inside.rename(self.load)
             raise

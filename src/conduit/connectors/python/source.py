@@ -71,12 +71,9 @@ class PythonSession:
     @cached_property
     def _schema(self) -> pa.Schema:
         declared = self._read.columns
-        return pa.schema(
-            [
-                pa.field(field.name, schemas.declared(declared[field.name])) if field.name in declared else field
-                for field in self._stream.schema
-            ]
-        )
+        types = {field.name: _plain(field.type) for field in self._stream.schema}
+        types |= {name: schemas.declared(declared[name]) for name in types if name in declared}
+        return pa.schema([pa.field(name, type_) for name, type_ in types.items()])
 
     @cached_property
     def _cursor_type(self) -> tuple[CursorType | None, str]:
@@ -185,3 +182,11 @@ def _from_dicts(rows: Iterator[Mapping[str, object]], name: str) -> Iterator[pa.
             raise DataError(f"source {name}: the rows do not fit together: {error}") from error
         schema = batch.schema
         yield batch
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """The type without the packing that frames use in memory: dictionaries and views."""
+    if isinstance(type_, pa.DictionaryType):
+        return _plain(type_.value_type)
+    packed: dict[pa.DataType, pa.DataType] = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return packed.get(type_, type_)

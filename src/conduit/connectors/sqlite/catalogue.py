@@ -154,18 +154,3 @@ def _storage_classes(database: Database, relation: str, names: Sequence[str]) ->
     found = ", ".join(f"group_concat(DISTINCT typeof(q.{quote(name)}))" for name in names)
     row = database.first(f"SELECT {found} FROM (SELECT * FROM {relation} LIMIT {SAMPLED_ROWS}) AS q") or ()
     return {name: frozenset((kinds or "").split(",")) - {"", "null"} for name, kinds in zip(names, row, strict=True)}
-
-
-def estimated_rows(database: Database, table: str) -> int | None:
-    """About how many rows a table has: what ANALYZE found, else its highest rowid; None when neither is there."""
-    if database.first("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'"):
-        found = database.first("SELECT stat FROM sqlite_stat1 WHERE tbl = ?1 COLLATE NOCASE LIMIT 1", table)
-        if found is not None:
-            return int(found[0].split()[0])
-    flags = database.first(
-        "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE", table
-    )
-    if flags is None or flags[0] != "table" or flags[1]:
-        return None
-    highest = database.first(f"SELECT max(rowid) FROM main.{quote(table)}")
-    return int(highest[0] or 0) if highest else None

@@ -12,7 +12,7 @@ from conduit.connectors.sqlite.connection import Database
 from conduit.connectors.sqlite.types import DIALECT, Column, quote
 from conduit.connectors.sqlite.values import sortable, stored
 from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write
-from conduit.errors import ConnectionFailed, DataError
+from conduit.errors import Busy, ConnectionFailed, DataError
 from conduit.faults import crash_point
 from conduit.strategies import append
 from conduit.strategies.replace import emptied
@@ -178,6 +178,11 @@ class SqliteLoad:
     def _commit(self, committed: Committed) -> None:
         try:
             self._database.rows("COMMIT")
+        except Busy as error:
+            raise Busy(
+                f"{error.message}: somebody reads this file, perhaps this run itself",
+                hint="in WAL mode readers and one writer do not wait for each other: `PRAGMA journal_mode = WAL`",
+            ) from error
         except ConnectionFailed as error:
             raise OutcomeUnknown(error.message, committed=committed) from error
         self.abort()

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from conduit import schemas
 from conduit.arrow import pa
-from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.connection import Database, connect
 from conduit.connectors.sqlite.reader import Rows, read_batches
 from conduit.connectors.sqlite.relation import Relation
 from conduit.connectors.sqlite.types import Column, quote
-from conduit.contract import Described, Read, Session, Split, Until
+from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.positions import CursorType, Position, after, cursor, parse_shown
 from conduit.query import Bounds, Composed, compose
@@ -190,10 +189,19 @@ class SqliteSession:
     # --- rows ---
 
     def until(self) -> Until:
-        """The highest cursor of a table. A query is bounded by the snapshot alone."""
+        """The highest cursor of a table; for a query, whether it gives a row above a known bound."""
         column = self._relation.cursor
-        if column is None or self._relation.query is not None or self._read.through is not None:
+        if column is None or self._read.through is not None:
             return Until()
+        return self._until_of_table(column) if self._relation.query is None else self._until_of_query()
+
+    def _until_of_query(self) -> Until:
+        if self._lower is None or self._read.on_null == "include":
+            return Until()
+        found = self._database.first(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n))", *self._values)
+        return Until(nothing_new=not (found and found[0]))
+
+    def _until_of_table(self, column: Column) -> Until:
         found = self._database.first(
             f"SELECT {column.expression}, typeof({column.expression}) FROM {self._whole} AS q "
             f"WHERE {column.expression} IS NOT NULL ORDER BY {self._order(column.name)} DESC LIMIT 1"
@@ -238,11 +246,10 @@ class SqliteSession:
         cursor_column = quote(self._read.cursor or "")
         return f"SELECT {', '.join(select)} FROM {self._whole} AS q WHERE q.{cursor_column} IS NULL"
 
-    def estimate(self) -> int | None:
-        """The rows of a whole table, from its statistics or its highest rowid; None for a query or a part."""
-        if self._relation.query is not None or self._lower is not None or self._upper is not None:
-            return None
-        return catalogue.estimated_rows(self._database, self._relation.table)
+    def estimate(self) -> Estimate:
+        """The rows above the bound, counted."""
+        found = self._database.first(f"SELECT count(*) FROM (\n{self._composed.sql}\n) AS q", *self._values)
+        return Estimate(int(found[0]) if found else 0, exact=True)
 
 
 def _bound(resource: str, position: Position) -> object:
