@@ -144,11 +144,12 @@ def test_a_commit_that_changes_nothing_leaves_no_trace(tmp_path: Path) -> None:
     lake = destination(tmp_path)
     commit(lake, rows(id=[1]), None, mark(1), mode="merge", key=("id",))
     before = (tmp_path / "d.db").read_bytes()
-    assert commit(lake, rows(id=[1]), mark(1), mark(1, run_id="later"), mode="merge", key=("id",)) == Committed(
-        already_present=1
-    )
-    assert (tmp_path / "d.db").read_bytes() == before
+    same = commit(lake, rows(id=[1]), mark(1), mark(1, run_id="later"), mode="merge", key=("id",))
+    assert same == Committed(already_present=1)
     assert lake.marks("t") == [mark(1)]
+    assert lake.describe("t") is not None
+    assert (tmp_path / "d.db").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["d.db"]
 
 
 def test_a_backfill_leaves_the_mark_alone(tmp_path: Path) -> None:

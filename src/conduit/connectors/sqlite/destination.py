@@ -21,7 +21,10 @@ _STATE = quote(sql.STATE_TABLE)
 
 
 class SqliteDestination:
-    """A database file that rows go to. Each load has a connection of its own; nothing stays open between them."""
+    """A database file that rows go to. Each load has a connection of its own; nothing stays open between them.
+
+    Marks are read through a connection that could write, too: in WAL mode a read-only one leaves files behind.
+    """
 
     def __init__(self, name: str, connection: SqliteConnection, folder: Path) -> None:
         self._name = name
@@ -45,7 +48,7 @@ class SqliteDestination:
         """The marks of a table. `settle` waits for the writer that holds the file, up to `busy_timeout`."""
         if not self._path.exists():
             return []
-        with closing(self._connect("rw" if settle else "ro", f"read the marks of {table}")) as database:
+        with closing(self._connect("rw", f"read the marks of {table}")) as database:
             database.rows("BEGIN IMMEDIATE" if settle else "BEGIN")
             if not catalogue.table_columns(database, sql.STATE_TABLE):
                 return []
@@ -56,7 +59,7 @@ class SqliteDestination:
         """The table's columns, in the types that a source would give them."""
         if not self._path.exists():
             return None
-        with closing(self._connect("ro", f"describe {table}")) as database:
+        with closing(self._connect("rw", f"describe {table}")) as database:
             columns = _columns(database, catalogue.table_name(table))
         return pa.schema([column.field() for column in columns]) if columns else None
 
