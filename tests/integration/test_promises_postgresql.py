@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def connection(place: Path) -> PostgresqlConnection:
 
 
 @pytest.fixture
-def place(tmp_path: Path, database: Database) -> Iterator[Path]:
+def place(tmp_path: Path, database: Database) -> Path:
     """A folder that says where the database is."""
     server = database.server
     (tmp_path / "url").write_text(f"postgresql://{server.user}@{server.host}:{server.port}/{database.name}")

@@ -124,6 +124,33 @@ def test_an_accumulating_merge_adds_to_the_target(tmp_path: Path) -> None:
     assert lake.marks("t") == [mark(2)]
 
 
+def test_an_accumulating_merge_keeps_decimals_exact_or_refuses(tmp_path: Path) -> None:
+    lake = destination(tmp_path)
+    sums: dict[str, Any] = {
+        "mode": "merge", "key": ("id",), "update": {name: f"target.{name} + source.{name}" for name in ("a", "b", "n")},
+    }  # fmt: skip
+
+    def batch(a: str, b: str, n: int) -> pa.RecordBatch:
+        small, large = pa.decimal128(12, 2), pa.decimal128(38, 2)
+        return rows(id=[1], a=pa.array([a]).cast(small), b=pa.array([b]).cast(large), n=[n])
+
+    commit(lake, batch("0.10", "1.00", 1), None, mark(1), **sums)
+    for now in range(2, 12):
+        commit(lake, batch("0.20", "0.01", 1), mark(now - 1), mark(now), **sums)
+    assert raw(tmp_path, "SELECT a, b, n FROM t") == [("2.10", "1.10", 11)]
+    for wrong in (
+        batch("9999999999.99", "0.00", 0),
+        batch("0.00", "12345678901234.00", 0),
+        batch("0.00", "0.00", 2**63 - 1),
+    ):
+        with pytest.raises(DataError, match=r"`update:` makes .* of [abn], which its type"):
+            commit(lake, wrong, mark(11), mark(12), **sums)
+    assert raw(tmp_path, "SELECT a, b, n FROM t") == [("2.10", "1.10", 11)]
+    copied = sums | {"update": {"b": "source.b"}}
+    commit(lake, batch("0.00", "123456789012345678901234567890.12", 0), mark(11), mark(12), **copied)
+    assert raw(tmp_path, "SELECT b FROM t") == [("123456789012345678901234567890.12",)]
+
+
 def test_metadata_columns_alone_do_not_change_a_row(tmp_path: Path) -> None:
     lake = destination(tmp_path)
     for run_id, old, new in (("a", None, mark(1)), ("b", mark(1), mark(2))):

@@ -72,7 +72,7 @@ def test_a_load_that_is_killed_and_done_again_counts_every_row_once(tmp_path: Pa
 
 def test_of_several_processes_on_one_mark_one_commits(tmp_path: Path) -> None:
     commit(destination(tmp_path), rows(id=[1, 2], n=[1, 1]), None, mark(2))
-    workers = [process(tmp_path, "append", {}) for _ in range(4)]
+    workers = [process(tmp_path, "append", {}) for _ in range(3)]
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.write(b"\n")
@@ -127,7 +127,7 @@ print(read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     peaks = []
-    for count in (100_000, 1_000_000):
+    for count in (100_000, 700_000):
         folder = tmp_path / str(count)
         folder.mkdir()
         done = subprocess.run(
@@ -138,8 +138,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         assert int(read) == count
         peaks.append(int(peak))
     assert peaks[1] < peaks[0] * 1.2
-    opened = sqlite3.connect(tmp_path / "1000000" / "d.db")
+    opened = sqlite3.connect(tmp_path / "700000" / "d.db")
     assert opened.execute("SELECT count(*), max(id), max(at) FROM t").fetchone() == (
-        1_000_000, 999_999, "1970-01-01 00:00:00.999999",
+        700_000, 699_999, "1970-01-01 00:00:00.699999",
     )  # fmt: skip
     opened.close()

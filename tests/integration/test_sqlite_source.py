@@ -170,6 +170,13 @@ def test_the_query_is_not_answered_again_when_it_gives_nothing(tmp_path: Path) -
     assert read(tmp_path, **request, since=cursor("1", "int")).schema == read(tmp_path, **request).schema
 
 
+def test_a_table_with_many_columns_is_read(tmp_path: Path) -> None:
+    names = [f"c{place}" for place in range(1500)]
+    database(tmp_path, f"CREATE TABLE t ({' TEXT, '.join(names)} TEXT); INSERT INTO t (c7) VALUES ('x')")
+    table = read(tmp_path, table="t")
+    assert (table.num_columns, table["c7"].to_pylist(), table["c8"].to_pylist()) == (1500, ["x"], [None])
+
+
 # --- order, bounds, keys --------------------------------------------------------------------------------
 
 

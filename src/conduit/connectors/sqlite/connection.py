@@ -72,11 +72,11 @@ class Database:
             with reader:
                 yield reader
 
-    def insert(self, table: str, batch: pa.RecordBatch, *, temporary: bool) -> None:
-        """Append a batch to a table of the main database, or to a temporary one."""
+    def insert(self, table: str, batch: pa.RecordBatch, *, temporary: bool) -> int:
+        """Append a batch to a table of the main database, or to a temporary one; returns the number of rows."""
         place = {} if temporary else {"catalog_name": "main"}
         with self.mapped(), self._opened.cursor() as cursor:
-            cursor.adbc_ingest(table, batch, mode="append", temporary=temporary, **place)
+            return cursor.adbc_ingest(table, batch, mode="append", temporary=temporary, **place)
 
     @contextmanager
     def mapped(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from conduit.connectors.sqlite.connection import Database
 from conduit.connectors.sqlite.types import DIALECT, Column, quote
 from conduit.connectors.sqlite.values import sortable, stored
 from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write
-from conduit.errors import Busy, ConnectionFailed, DataError
+from conduit.errors import Busy, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
 from conduit.strategies import append
 from conduit.strategies.replace import emptied
@@ -92,9 +92,11 @@ class SqliteLoad:
         ready = pa.RecordBatch.from_arrays(arrays, names)
         before = self._total_changes()
         try:
-            self._database.insert(_STAGE if self._staged else self._table, ready, temporary=self._staged)
+            taken = self._database.insert(_STAGE if self._staged else self._table, ready, temporary=self._staged)
         except DataError as error:
             raise DataError(error.message + self._row(ready, self._total_changes() - before)) from error
+        if taken != ready.num_rows:
+            raise InternalError(f"table {self._write.table}: {ready.num_rows} rows were sent, SQLite took {taken}")
 
     def _total_changes(self) -> int:
         return int(self._database.rows("SELECT total_changes()")[0][0])
@@ -152,17 +154,35 @@ class SqliteLoad:
 
     def _merge(self, rows: int) -> Committed:
         both = sql.tables(self._write, dialect=DIALECT, target=self._target, stage=f"temp.{quote(_STAGE)}")
-        if self._decimal_cursor is not None:
-            both = replace(both, cursor=_ORDER)
+        computed = {
+            c.name: c.computed(self._write.update[c.name]) for c in self._columns if c.name in self._write.update
+        }
+        both = replace(both, update=computed, cursor=_ORDER if self._decimal_cursor else both.cursor)
         steps = sql.statements(self._write, both)
-        if catalogue.is_indexed(self._database, self._table, self._write.key):
-            return tally(rows, self._run(steps))
-        counts = self._run(steps[:-1])
-        self._forget_known(both)
-        return tally(rows, counts | self._run(append.everything(both)))
+        indexed = catalogue.is_indexed(self._database, self._table, self._write.key)
+        counts = self._run(steps if indexed else steps[:-1])
+        self._require_computed(both)
+        if not indexed:
+            self._forget_known(both)
+            counts |= self._run(append.everything(both))
+        return tally(rows, counts)
 
     def _run(self, steps: Sequence[Statement]) -> dict[str, int]:
         return sql.run(steps, self._write, change=self._database.change, look=self._database.first)
+
+    def _require_computed(self, both: Tables) -> None:
+        """What `update:` made of the matched rows is of its column's type; sums can leave it without an error."""
+        matched = f"SELECT target.* FROM {both.target} AS target JOIN {both.stage} AS source ON {both.same_key()}"
+        for column in (column for column in self._columns if column.name in both.update):
+            found = self._database.first(
+                f"SELECT quote({column.expression}) FROM ({matched}) AS q WHERE {column.miscomputed()} LIMIT 1"
+            )
+            if found is not None:
+                raise DataError(
+                    f"table {self._write.table}: `update:` makes {found[0]} of {column.name}, which its type "
+                    f"{column.declared} cannot hold exactly",
+                    hint="give the column a wider type, or sum smaller numbers",
+                )
 
     def _forget_known(self, both: Tables) -> None:
         """Take the rows whose key the target holds out of the stage, in one join.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from conduit.arrow import AnyArray, pa, pc
+from conduit.arrow import AnyArray, pa
 from conduit.connectors.sqlite.connection import BATCH_ROWS, Database
 from conduit.connectors.sqlite.types import Column, quote
 from conduit.contract import CURSOR_TEXT
@@ -49,8 +49,8 @@ class Rows:
             named.append(f"q.{quote(self.cursor_text)} AS {quote(CURSOR_TEXT)}")
             literals.append("''")
         if self.guarded:
-            misfits = [f"({column.misfit()})" for column in self.columns if column.needs_guard]
-            named.append(f"({' OR '.join(misfits)}) AS {quote(_MISFIT)}")
+            misfits = [f"WHEN {column.misfit()} THEN 1" for column in self.columns if column.needs_guard]
+            named.append(f"CASE {' '.join(misfits)} END AS {quote(_MISFIT)}")
             literals.append("0")
         kept = quote(CURSOR_TEXT if self.cursor_text is not None else self.not_null or "")
         where = f" WHERE {kept} IS NOT NULL" if self.not_null is not None else ""
@@ -97,7 +97,7 @@ def _typed(database: Database, rows: Rows, batch: pa.RecordBatch, skip: int) -> 
     for name, array in zip(names, batch.columns, strict=False):
         _validate(name, array)
     arrays = [array.slice(skip) for array in batch.columns]
-    if rows.guarded and (pc.max(arrays[-1]).as_py() or 0) > 0:
+    if rows.guarded and arrays[-1].null_count < len(arrays[-1]):
         raise _misfit(database, rows)
     typed = [column.value(array) for column, array in zip(rows.columns, arrays, strict=False)]
     if rows.cursor_text is not None:

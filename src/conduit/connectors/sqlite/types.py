@@ -22,6 +22,9 @@ quote = DIALECT.quote
 UNTYPED = ("", "ANY", "BLOB")
 """Declared types that say nothing. A view shows an untyped column as BLOB, so the values decide there too."""
 
+FLOAT_DIGITS = 15
+"""Digits of a decimal number that every double keeps (C's DBL_DIG)."""
+
 _DECIMAL = re.compile(r"(?:DECIMAL|NUMERIC|DECIMAL_TEXT)\s*\(\s*(\d{1,4})\s*(?:,\s*(\d{1,4})\s*)?\)")
 _ZONED = re.compile(r"TIMESTAMPTZ|(?:TIMESTAMP|DATETIME) WITH TIME ZONE")
 _PLAIN_TIME = re.compile(r"(?:DATETIME|TIMESTAMP)(?:\s*\(\d+\))?(?: WITHOUT TIME ZONE)?")
@@ -165,6 +168,28 @@ class Column:
         if self._printed or (is_text(self.type) and affinity(self.declared) == "TEXT"):
             return f"typeof({value}) = 'blob'"
         return f"typeof({value}) NOT IN ('{self._storage_class}', 'null')"
+
+    def computed(self, expression: str) -> str:
+        """An expression of the user, in the form that the column has.
+
+        SQLite reckons decimals as floats, which are exact up to 15 digits once they are rounded to the column's scale.
+        A result beyond that becomes a text that is no number, which `miscomputed` finds.
+        """
+        if not isinstance(self.type, pa.Decimal128Type):
+            return expression
+        highest = min(self.type.precision, FLOAT_DIGITS) - self.type.scale
+        return (
+            f"CASE WHEN typeof({expression}) IN ('text', 'null') THEN {expression} "
+            f"WHEN abs({expression}) < 1e{highest} THEN printf('%.{self.type.scale}f', {expression}) "
+            f"ELSE 'about ' || ({expression}) END"
+        )
+
+    def miscomputed(self) -> str:
+        """The condition over `q` of a computed value that is not of this type, or has lost digits."""
+        if not isinstance(self.type, pa.Decimal128Type):
+            return self.misfit()
+        no_number = f"typeof({self.expression}) = 'text' AND {self.expression} GLOB '*[^-0-9.]*'"
+        return f"{self.misfit()} OR ({no_number})"
 
     @property
     def needs_guard(self) -> bool:

@@ -10,15 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 from conduit.arrow import AnyArray, pa, pc
-from conduit.connectors.sqlite.types import Column, affinity
+from conduit.connectors.sqlite.types import FLOAT_DIGITS, Column, affinity
 from conduit.errors import DataError
 from conduit.schemas import cast
 
 _LOOKS_LIKE_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
 _WHOLE = r"^(?:0|-?[1-9]\d{0,17})$"
 _FRACTION = r"^-?(?:0\.(?:0{0,3}[1-9]\d*)|[1-9]\d*\.\d+)$"
-_FLOAT_DIGITS = 15
-"""Digits of a decimal number that every double keeps (C's DBL_DIG)."""
 
 
 def stored(array: AnyArray, column: Column) -> AnyArray:
@@ -82,7 +80,7 @@ def _moments(array: AnyArray, column: Column) -> AnyArray:
 
 def _decimals(array: AnyArray, type_: pa.Decimal128Type[Any, Any], column: Column) -> AnyArray:
     text = array.cast(pa.string())
-    if affinity(column.declared) not in ("TEXT", "BLOB") and type_.precision > _FLOAT_DIGITS:
+    if affinity(column.declared) not in ("TEXT", "BLOB") and type_.precision > FLOAT_DIGITS:
         wide = pa.decimal256(76, type_.scale)
         same = pc.equal(array.cast(pa.float64()).cast(wide, safe=False), array.cast(wide))
         _refuse(text, same, column, f"would be rounded by {column.declared}, which keeps 15 digits")
@@ -107,7 +105,7 @@ def _same_fraction(array: AnyArray) -> AnyArray:
     fraction = pc.match_substring_regex(array, _FRACTION)
     fraction = pc.and_(fraction, pc.invert(pc.ends_with(array, "0")))
     digits: Any = pc.replace_substring_regex(array, r"^-?(?:0\.0*)?|\.", "")
-    short = pc.less_equal(pc.utf8_length(digits), pa.scalar(_FLOAT_DIGITS))
+    short = pc.less_equal(pc.utf8_length(digits), pa.scalar(FLOAT_DIGITS))
     plain = pc.if_else(fraction, array, pa.scalar("0.5"))
     shortest = pc.equal(plain.cast(pa.float64()).cast(pa.string()), plain)
     same: AnyArray = pc.and_(fraction, pc.or_(short, shortest))
