@@ -1,11 +1,9 @@
 """Source, Destination, and the values that pass between them. Everything else in conduit stands on this file.
 
-A read returns data *and where it ends*; a write commits data *and where the source was read to*, in one atomic
-step. Reading happens in a session (one snapshot), writing in a load (rows are staged, then committed once
-together with the mark), as distributed engines do it: Spark's DataSourceV2 `BatchWrite`, Flink's
-`TwoPhaseCommittingSink`. One thread and a cluster run the same code.
-
-This module holds no behaviour beyond the codec of a mark. It knows no connector and imports no driver.
+A read returns data *and where it ends*; a write commits data *and where the source was read to*, in one atomic step.
+Reading happens in a session (one snapshot), writing in a load (rows are staged, then committed once together with the
+mark), as distributed engines do it: Spark's DataSourceV2 `BatchWrite`, Flink's `TwoPhaseCommittingSink`. This module
+knows no connector and imports no driver.
 """
 
 from __future__ import annotations
@@ -32,8 +30,6 @@ Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoint
 CURSOR_TEXT = "__conduit_cursor"
 """A column that a source may add to its batches: the cursor as the source itself prints it, when the typed
 column cannot carry it exactly. The watermark is read from it, and it is taken out before the write."""
-
-MARK_FORMAT = 1
 
 
 # --- identity, mark -------------------------------------------------------------------------------------
@@ -70,7 +66,7 @@ class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     rows: int
     source: str
     committed_at: str
-    format: int = MARK_FORMAT
+    format: int = 1
 
     def token(self) -> str:
         """What the compare-and-swap compares: the position, or `-` after a reset."""
@@ -82,11 +78,7 @@ class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Mark:
-        """The mark that `to_json` wrote.
-
-        Raises:
-            msgspec.ValidationError, msgspec.DecodeError: it is not one.
-        """
+        """The mark that `to_json` wrote; msgspec.DecodeError when it is none."""
         return msgspec.json.decode(text, type=cls)
 
 
@@ -140,7 +132,6 @@ class Described:
         null_cursors: rows of the relation whose cursor is NULL; 0 where the column cannot be NULL.
         sql: what is sent to the source, for `plan`; empty for files.
         bound: the value that `:last_value` (or the filter) is bound to, for people; None: no lower bound.
-        estimated_rows: the source's own guess; None: it has none.
         notes: what a person should be told (a type kept as text, a minimum bound for `:last_value`, …).
     """
 
@@ -153,7 +144,6 @@ class Described:
     null_cursors: int = 0
     sql: str = ""
     bound: str | None = None
-    estimated_rows: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -398,3 +388,10 @@ class Destination(Protocol):
 def mark_of(marks: Sequence[Mark], identity: Identity) -> Mark | None:
     """The mark of `identity` among the marks of a table."""
     return next((mark for mark in marks if mark.identity == identity), None)
+
+
+def changes_nothing(committed: Committed, old: Mark | None, new: Mark | None) -> bool:
+    """Whether a commit would leave rows and mark as they are, so that none is made."""
+    if committed.written or committed.deleted:
+        return False
+    return new is None or (old is not None and (old.token(), old.complete) == (new.token(), new.complete))

@@ -24,6 +24,7 @@ import msgspec
 
 from conduit import locks, planning, state, watermarks
 from conduit.arrow import pa
+from conduit.bounds import ROWS
 from conduit.checkpoints import Checkpoints
 from conduit.config.load import load
 from conduit.contract import (
@@ -36,6 +37,7 @@ from conduit.contract import (
     SupportsStaging,
     SupportsStreaming,
     Write,
+    changes_nothing,
     mark_of,
 )
 from conduit.errors import ConduitError, Fenced, InternalError, Interrupted, StateConflict
@@ -257,7 +259,7 @@ def extract(session: Session, stream: Stream) -> Iterator[pa.RecordBatch]:
     for split in splits:
         for batch in session.read(split):
             if batch.num_rows:
-                ready = stream.pass_on(batch, nulls_follow=split.name == "rows" and len(splits) > 1)
+                ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and len(splits) > 1)
                 if ready.num_rows:
                     yield ready
 
@@ -277,7 +279,7 @@ def commit_piece(
         committed = commit(job, load, staged, mark, new)
     finally:
         load.abort()
-    landed = mark if new is None or unchanged(committed, mark, new) else new
+    landed = mark if changes_nothing(committed, mark, new) else new
     return staged.rows, committed, landed
 
 
@@ -321,11 +323,6 @@ def new_mark(job: Job, plan: Plan, pieces: Checkpoints, mark: Mark | None, rows:
         source=plan.described.fingerprint,
         committed_at=utc_now(),
     )
-
-
-def unchanged(committed: Committed, old: Mark | None, new: Mark) -> bool:
-    """Whether the commit had nothing to do, so that the mark of before still stands."""
-    return not (committed.written or committed.deleted) and old is not None and old.token() == new.token()
 
 
 # --- record ---------------------------------------------------------------------------------------------

@@ -308,3 +308,13 @@ def test_a_backfill_loads_a_range_again_and_leaves_the_mark(events: Database, pr
     assert (again.exit_code, again.read, again.updated) == (0, 2, 1)
     assert events.execute("SELECT id FROM copy WHERE v = 'corrected'") == [(3,)]
     assert project.state == {"r": 10}
+
+
+def test_a_query_that_makes_several_rows_of_one_has_no_proved_key(database: Database, project: Project) -> None:
+    database.execute("CREATE TABLE events (id bigint PRIMARY KEY, parts int[])")
+    database.execute("INSERT INTO events VALUES (1, '{1,2}'), (2, '{3}')")
+    for query in ("SELECT id, unnest(parts) AS part FROM events", "SELECT id + 0 AS id, parts FROM events"):
+        set_up(project, database, query=query, incremental_column="id")
+        assert failed(project).exit_code == 2
+    set_up(project, database, query="SELECT id, unnest(parts) AS part FROM events", incremental=NONE)
+    assert run(project).written == 3

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from sqlglot import exp
 
-from conduit.contract import Committed, Identity, Mark, Write
+from conduit.contract import Identity, Mark, Write
 from conduit.errors import ConduitError, ConfigError, DataError, Fenced, StateConflict
 from conduit.query import Query
 from conduit.rows import METADATA_COLUMNS
@@ -21,7 +21,7 @@ from conduit.strategies.statements import Dialect, Statement, Tables
 STATE_TABLE = "_conduit_state"
 """The table of marks, beside the tables that they belong to: one database, one commit."""
 
-_MULTIPLIES = (exp.UDTF, exp.ExplodingGenerateSeries, exp.Pivot)
+_MULTIPLIES = (exp.UDTF, exp.ExplodingGenerateSeries, exp.Pivot, exp.Anonymous)
 """What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
 
 Parameter = Callable[[int], str]
@@ -95,13 +95,6 @@ def taken(old: Mark | None, new: Mark) -> ConduitError:
     if old is None or old.identity == new.identity:
         return fenced(new.identity)
     return StateConflict(f"{new.identity.resource} has a mark of its own for table {new.identity.table}")
-
-
-def changes_nothing(committed: Committed, old: Mark | None, new: Mark | None) -> bool:
-    """Whether a commit would leave rows and mark as they are, so that none is made."""
-    if committed.written or committed.deleted:
-        return False
-    return new is None or (old is not None and (old.token(), old.complete) == (new.token(), new.complete))
 
 
 # --- one write ------------------------------------------------------------------------------------------

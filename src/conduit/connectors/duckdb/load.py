@@ -14,7 +14,7 @@ from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.duckdb.connection import Database
 from conduit.connectors.duckdb.types import DIALECT, Column, quote
-from conduit.contract import Committed, Identity, Mark, OutcomeUnknown, Staged, Write
+from conduit.contract import Committed, Identity, Mark, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConduitError, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
 from conduit.strategies.replace import emptied
@@ -146,7 +146,7 @@ class DuckdbLoad:
         self._require_all()
         rows = sum(part.rows for part in staged)
         committed = self._merge(rows) if self._staged else Committed(inserted=rows, deleted=self._deleted)
-        if sql.changes_nothing(committed, old, new):
+        if changes_nothing(committed, old, new):
             self.abort()
             return committed
         if new is not None:

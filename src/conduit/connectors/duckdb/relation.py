@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from conduit.arrow import pa
+from conduit.bounds import require_columns
 from conduit.connectors import sql
 from conduit.connectors.duckdb import catalogue
 from conduit.connectors.duckdb.connection import Database
 from conduit.connectors.duckdb.types import Column
 from conduit.contract import Read
-from conduit.errors import ConfigError
 from conduit.query import Query, read_query, without_bound
 
 
@@ -54,7 +54,7 @@ class Relation:
         never_null, _ = self._constraints
         text = f"SELECT * FROM {self.whole('NULL')} AS q"
         columns = catalogue.columns(self._database, text, self._read.columns, never_null)
-        self._require([column.name for column in columns])
+        require_columns(self._read, [column.name for column in columns])
         return columns
 
     @cached_property
@@ -93,19 +93,6 @@ class Relation:
             return never_null, key
         given = sql.passed_through(self.query, never_null)
         return given, key if set(key) <= set(given) else ()
-
-    def _require(self, names: Sequence[str]) -> None:
-        resource, wanted = self._read.resource, self._read.cursor
-        if wanted is not None and wanted not in names:
-            raise ConfigError(
-                f"resource {resource}: incremental_column {wanted} is not among the columns {', '.join(names)}",
-                hint="select it, or give the column this name with AS",
-            )
-        unknown = [name for name in self._read.columns if name not in names]
-        if unknown:
-            raise ConfigError(
-                f"resource {resource}: `columns:` names {', '.join(unknown)}, which is not among {', '.join(names)}"
-            )
 
 
 def _query(read: Read) -> Query | None:

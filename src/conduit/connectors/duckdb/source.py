@@ -12,13 +12,14 @@ from pathlib import Path
 
 from conduit import schemas
 from conduit.arrow import pa, pc
+from conduit.bounds import NULL_CURSORS, Ends, ends, splits_of, until_of_table
 from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.connection import BATCH_ROWS, Database, connect
 from conduit.connectors.duckdb.relation import Relation
 from conduit.connectors.duckdb.types import Column, quote
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError, StateConflict
-from conduit.positions import CursorType, Position, after, cursor, parse_shown
+from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, compose
 
 _MINIMUM: dict[str, str] = {
@@ -83,7 +84,7 @@ class DuckdbSession:
         """Schema, key and statement, from binding the query."""
         type_, unit = self._cursor_type
         composed = self._composed
-        bound = self._lower
+        bound = self._ends.lower
         return Described(
             schema=self._relation.schema,
             fingerprint=f"duckdb:{self._relation.name}:{self._read.cursor or '-'}",
@@ -126,27 +127,12 @@ class DuckdbSession:
         return _MINIMUM.get(self._cursor_type[0] or "", "NULL")
 
     @cached_property
-    def _lower(self) -> Position | None:
-        if self._read.since is not None:
-            return self._read.since
-        return self._given("initial_value", self._read.initial_value)
-
-    @cached_property
-    def _upper(self) -> Position | None:
-        return self._given("the end of the range", self._read.through)
-
-    def _given(self, what: str, value: str | None) -> Position | None:
-        type_, unit = self._cursor_type
-        if value is None or type_ is None:
-            return None
-        try:
-            return parse_shown(value, type_, unit)
-        except StateConflict as error:
-            raise ConfigError(f"resource {self._read.resource}: {what}: {error.message}") from error
+    def _ends(self) -> Ends:
+        return ends(self._read, *self._cursor_type)
 
     @property
     def _values(self) -> dict[str, object]:
-        ends = {"conduit_lower": self._lower, "conduit_upper": self._upper}
+        ends = {"conduit_lower": self._ends.lower, "conduit_upper": self._ends.upper}
         return {name: end.value for name, end in ends.items() if end is not None}
 
     def _compared(self, name: str) -> str:
@@ -156,8 +142,8 @@ class DuckdbSession:
     @cached_property
     def _composed(self) -> Composed:
         bounds = Bounds(
-            lower=_parameter("conduit_lower", self._lower) if self._lower else None,
-            upper=_parameter("conduit_upper", self._upper) if self._upper else None,
+            lower=_parameter("conduit_lower", self._ends.lower) if self._ends.lower else None,
+            upper=_parameter("conduit_upper", self._ends.upper) if self._ends.upper else None,
             minimum=self._minimum,
         )
         table = self._relation.quoted if self._relation.query is None else ""
@@ -176,7 +162,7 @@ class DuckdbSession:
         return self._until_of_table(column) if self._relation.query is None else self._until_of_query()
 
     def _until_of_query(self) -> Until:
-        if self._lower is None or self._read.on_null == "include":
+        if self._ends.lower is None or self._read.on_null == "include":
             return Until()
         found = self._database.first(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)", self._values)
         return Until(nothing_new=not (found and found[0]))
@@ -185,12 +171,8 @@ class DuckdbSession:
         found = self._database.first(
             f"SELECT CAST(max({self._compared(column.name)}) AS VARCHAR) FROM {self._relation.quoted} AS q"
         )
-        wants_nulls = self._read.on_null == "include" and self._null_cursors > 0
-        if found is None or found[0] is None:
-            return Until(nothing_new=not wants_nulls)
-        highest = self._position(found[0])
-        nothing_new = self._lower is not None and not after(highest, self._lower) and not wants_nulls
-        return Until(nothing_new=nothing_new, position=highest)
+        highest = self._position(found[0]) if found is not None and found[0] is not None else None
+        return until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
 
     def _position(self, text: str) -> Position:
         type_, unit = self._cursor_type
@@ -204,12 +186,11 @@ class DuckdbSession:
 
     def splits(self) -> list[Split]:
         """The rows; and those without a cursor, when they are wanted."""
-        wants_nulls = self._read.on_null == "include" and self._null_cursors > 0
-        return [Split("rows"), Split("null cursors")] if wants_nulls else [Split("rows")]
+        return splits_of(self._read, self._null_cursors)
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split as typed batches."""
-        nulls = split.name != "rows"
+        nulls = split.name == NULL_CURSORS
         text = self._null_rows() if nulls else self._composed.sql
         values = {} if nulls else self._values
         without_nulls = not nulls and len(self.splits()) > 1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 from conduit import schemas
 from conduit.arrow import pa, pc
+from conduit.bounds import NULL_CURSORS, ROWS, Bounds, bounds
 from conduit.connectors.files import duck, ledger
-from conduit.connectors.files.bounds import Bounds, bounds
 from conduit.connectors.files.config import (
     CsvSourceConnection,
     FileSourceConnection,
@@ -34,8 +34,6 @@ from conduit.positions import CursorType
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-ROWS, NULL_CURSORS = "rows", "null cursors"
 
 
 class FileSource:

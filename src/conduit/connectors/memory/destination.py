@@ -13,7 +13,7 @@ from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.memory.config import MemoryConnection
 from conduit.connectors.memory.store import Store, store
-from conduit.contract import Committed, Load, Mark, Staged, Write
+from conduit.contract import Committed, Load, Mark, Staged, Write, changes_nothing
 from conduit.errors import ConfigError
 from conduit.faults import crash_point
 from conduit.strategies.statements import Dialect, tally
@@ -73,7 +73,7 @@ class MemoryLoad:
         crash_point("load.staged")
         with self._store.lock:
             result, committed = self._applied()
-            if sql.changes_nothing(committed, old, new):
+            if changes_nothing(committed, old, new):
                 return committed
             if new is not None:
                 self._store.move_mark(old, new)

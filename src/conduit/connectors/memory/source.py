@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 from conduit import schemas
-from conduit.arrow import AnyArray, pa, pc
+from conduit.arrow import pa, pc
+from conduit.bounds import NULL_CURSORS, ROWS, Bounds, bounds, splits_of, until_of_table
 from conduit.connectors.memory.config import MemoryConnection
 from conduit.connectors.memory.store import store
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, ConnectionFailed
-from conduit.positions import CursorType, Position, parse_shown
-from conduit.rows import CursorColumn, scalar_of
+from conduit.positions import highest
+from conduit.rows import CursorColumn
 
 BATCH_ROWS = 65_536
 """Rows of a batch unless told otherwise."""
@@ -54,83 +55,64 @@ class MemorySession:
 
     def describe(self) -> Described:
         """The table's schema."""
-        type_, unit = self._cursor_type
+        found = self._bounds
         return Described(
-            schema=self._rows.schema,
+            schema=self._schema,
             fingerprint=f"memory:{self._read.table}:{self._read.cursor or '-'}",
-            cursor_type=type_,
-            cursor_unit=unit,
+            cursor_type=found.type if found else None,
+            cursor_unit=found.unit if found else "",
             ordered=self._read.ordered,
-            null_cursors=self._cursor.null_count if self._read.cursor else 0,
+            null_cursors=self._null_cursors,
         )
 
     def until(self) -> Until:
         """The highest cursor of the table."""
-        type_, unit = self._cursor_type
-        if type_ is None or self._read.through is not None:
+        found = self._bounds
+        if found is None or self._read.through is not None:
             return Until()
-        wants_nulls = len(self.splits()) > 1
-        highest = CursorColumn(self._read.cursor or "", type_, unit).highest(self._comparable)
-        nothing_new = not self._selected("rows").num_rows and not wants_nulls
-        return Until(nothing_new=nothing_new, position=highest)
+        column = CursorColumn(found.field.name, found.type, found.unit)
+        tops = [column.highest(column.of(batch)) for batch in self._rows.to_batches()]
+        top = reduce(highest, tops, None)
+        return until_of_table(self._read, found.lower, top, self._null_cursors)
 
     def splits(self) -> list[Split]:
         """The rows, and those without a cursor when they are wanted."""
-        nulls = self._read.cursor is not None and self._read.on_null == "include" and self._cursor.null_count
-        return [Split("rows"), Split("null cursors")] if nulls else [Split("rows")]
+        return splits_of(self._read, self._null_cursors)
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split."""
-        yield from self._selected(split.name).to_batches(self._read.batch_size or BATCH_ROWS)
+        for batch in self._rows.to_batches(self._read.batch_size or BATCH_ROWS):
+            yield self._selected(batch, split)
 
     def estimate(self) -> Estimate:
         """A count."""
-        return Estimate(self._selected("rows").num_rows, exact=True)
+        return Estimate(sum(batch.num_rows for batch in self.read(Split(ROWS))), exact=True)
+
+    def _selected(self, batch: pa.RecordBatch, split: Split) -> pa.RecordBatch:
+        found = self._bounds
+        if found is None:
+            return batch
+        if split.name == NULL_CURSORS:
+            return batch.filter(pc.is_null(batch.column(found.field.name)))
+        return found.keep(batch)
+
+    @cached_property
+    def _bounds(self) -> Bounds | None:
+        return bounds(self._name, self._read, self._schema)
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        declared = {name: schemas.declared(type_) for name, type_ in self._read.columns.items()}
+        return pa.schema([pa.field(f.name, declared.get(f.name, f.type)) for f in self._table.schema])
+
+    @cached_property
+    def _null_cursors(self) -> int:
+        return self._rows.column(self._read.cursor).null_count if self._read.cursor else 0
 
     @cached_property
     def _rows(self) -> pa.Table:
         """The table in the declared types, ordered by the cursor when that is asked for."""
-        declared = {name: schemas.declared(type_) for name, type_ in self._read.columns.items()}
-        fields = [pa.field(field.name, declared.get(field.name, field.type)) for field in self._table.schema]
-        schema = pa.schema(fields)
-        batches = [schemas.conform(batch, schema) for batch in self._table.to_batches()]
-        table = pa.Table.from_batches(batches, schema=schema)
-        name = self._read.cursor
-        if name is not None and name not in table.schema.names:
-            raise ConfigError(f"{self._name}: incremental_column {name} is not among {', '.join(table.schema.names)}")
-        return table.sort_by(name) if self._read.ordered and name is not None else table
-
-    @property
-    def _cursor(self) -> AnyArray:
-        column = self._rows.column(self._read.cursor or "")
-        return column.combine_chunks()
-
-    @property
-    def _comparable(self) -> AnyArray:
-        column = self._cursor
-        return column.storage if isinstance(column, pa.ExtensionArray) else column
-
-    @cached_property
-    def _cursor_type(self) -> tuple[CursorType | None, str]:
-        name = self._read.cursor
-        return schemas.cursor_type(self._rows.schema.field(name)) if name is not None else (None, "")
-
-    def _selected(self, split: str) -> pa.Table:
-        rows = self._rows
-        if self._read.cursor is None:
-            return rows
-        if split != "rows":
-            return rows.filter(pc.is_null(self._cursor))
-        lower = self._read.since or self._parsed(self._read.initial_value)
-        return self._within(rows, lower, self._parsed(self._read.through))
-
-    def _within(self, rows: pa.Table, lower: Position | None, upper: Position | None) -> pa.Table:
-        values, type_ = self._comparable, rows.schema.field(self._read.cursor or "").type
-        if lower is not None:
-            kept = pc.greater(values, scalar_of(lower, type_))
-            rows, values = rows.filter(kept), values.filter(kept)
-        return rows.filter(pc.less_equal(values, scalar_of(upper, type_))) if upper is not None else rows
-
-    def _parsed(self, value: str | None) -> Position | None:
-        type_, unit = self._cursor_type
-        return parse_shown(value, type_, unit) if type_ and value is not None else None
+        batches = [schemas.conform(batch, self._schema) for batch in self._table.to_batches()]
+        table = pa.Table.from_batches(batches, schema=self._schema)
+        ordered = self._read.ordered and self._bounds is not None
+        return table.sort_by(self._read.cursor or "") if ordered else table

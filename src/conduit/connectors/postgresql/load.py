@@ -14,7 +14,7 @@ from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.types import DIALECT, Column, quote
 from conduit.connectors.postgresql.writer import CopyStream, Wire
-from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write
+from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import DataError
 from conduit.faults import crash_point
 from conduit.positions import Position
@@ -67,7 +67,7 @@ class PostgresqlLoad:
             self._begin(cur)
             crash_point("load.staged")
             committed = self._apply(cur, rows)
-            if sql.changes_nothing(committed, old, new):
+            if changes_nothing(committed, old, new):
                 self.abort()
                 return committed
             if new is not None:

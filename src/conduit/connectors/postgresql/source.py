@@ -17,6 +17,8 @@ import psycopg2.extensions
 
 from conduit import schemas
 from conduit.arrow import pa
+from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
+from conduit.connectors import sql
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, conninfo, mapped
@@ -24,7 +26,7 @@ from conduit.connectors.postgresql.reader import read_batches
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError
-from conduit.positions import CursorType, Position, after, cursor, parse_shown
+from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
@@ -98,7 +100,7 @@ class PostgresqlSession:
         fields = [self._declared(column) for column in self._columns]
         type_, unit = self._cursor_type
         composed = self._composed
-        lower = self._lower()
+        lower = self._ends.lower
         return Described(
             schema=pa.schema(fields),
             fingerprint=self._fingerprint,
@@ -117,10 +119,14 @@ class PostgresqlSession:
         with self._opened.cursor() as cur:
             described = self._executed_empty(cur)
             columns = catalogue.output_columns(cur, described, trust_not_null=self._is_plain)
-            if self._is_plain:
-                self._key = catalogue.unique_key(cur, described)
-        self._require_cursor([column.name for column in columns])
+            self._key = self._proved(catalogue.unique_key(cur, described)) if self._is_plain else ()
+        require_columns(self._read, [column.name for column in columns])
         return columns
+
+    def _proved(self, key: tuple[str, ...]) -> tuple[str, ...]:
+        """The key, unless the query computes on its columns or makes several rows of one."""
+        kept = key if self._query is None else sql.passed_through(self._query, key)
+        return key if set(kept) == set(key) else ()
 
     def _executed_empty(self, cur: catalogue.Cursor) -> list[psycopg2.extensions.Column]:
         """The output of the relation, executed for no row; types are tried for a placeholder that has none yet."""
@@ -147,14 +153,6 @@ class PostgresqlSession:
                 cur.execute("RELEASE SAVEPOINT conduit_describe")
                 return described
         return []
-
-    def _require_cursor(self, names: list[str]) -> None:
-        wanted = self._read.cursor
-        if wanted is not None and wanted not in names:
-            raise ConfigError(
-                f"resource {self._read.resource}: incremental_column {wanted} is not among {', '.join(names)}",
-                hint="select it, or give the column this name with AS",
-            )
 
     @property
     def _is_plain(self) -> bool:
@@ -203,15 +201,9 @@ class PostgresqlSession:
 
     # --- bounds and statements ---
 
-    def _lower(self) -> Position | None:
-        type_, unit = self._cursor_type
-        if self._read.since is not None or type_ is None or self._read.initial_value is None:
-            return self._read.since
-        return parse_shown(self._read.initial_value, type_, unit)
-
-    def _upper(self) -> Position | None:
-        type_, unit = self._cursor_type
-        return parse_shown(self._read.through, type_, unit) if type_ and self._read.through is not None else None
+    @cached_property
+    def _ends(self) -> Ends:
+        return ends(self._read, *self._cursor_type)
 
     def _literal(self, value: str) -> str:
         """A value of the cursor's type, quoted by the driver; text compares by its bytes."""
@@ -230,7 +222,7 @@ class PostgresqlSession:
 
     @cached_property
     def _composed(self) -> Composed:
-        lower, upper = self._lower(), self._upper()
+        lower, upper = self._ends.lower, self._ends.upper
         bounds = Bounds(
             lower=self._literal(lower.value) if lower else None,
             upper=self._literal(upper.value) if upper else None,
@@ -269,16 +261,11 @@ class PostgresqlSession:
                 f"ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1"
             )
             found = cur.fetchone()
-        included = self._read.on_null == "include" and self._null_cursors > 0
-        if found is None:
-            return Until(nothing_new=not included)
-        highest = self._position(found[0])
-        lower = self._lower()
-        nothing_new = lower is not None and not after(highest, lower) and not included
-        return Until(nothing_new=nothing_new, position=highest)
+        highest = self._position(found[0]) if found is not None else None
+        return until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
 
     def _until_of_query(self) -> Until:
-        if self._lower() is None or self._read.on_null == "include":
+        if self._ends.lower is None or self._read.on_null == "include":
             return Until()
         with self._opened.cursor() as cur:
             cur.execute(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)")
@@ -293,9 +280,7 @@ class PostgresqlSession:
 
     def splits(self) -> list[Split]:
         """The rows; and those without a cursor, when they are wanted."""
-        rows = [Split("rows")]
-        wants_nulls = self._read.on_null == "include" and self._null_cursors
-        return [*rows, Split("null cursors")] if wants_nulls else rows
+        return splits_of(self._read, self._null_cursors)
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
@@ -307,7 +292,7 @@ class PostgresqlSession:
             conninfo(self._connection),
             schema=self._connection.schema,
             snapshot=str(snapshot),
-            sql=self._composed.sql if split.name == "rows" else self._null_rows(),
+            sql=self._composed.sql if split.name == ROWS else self._null_rows(),
             target=self.describe().schema,
         )
 

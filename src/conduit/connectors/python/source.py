@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from conduit import schemas
-from conduit.arrow import pa, pc
+from conduit.arrow import pa
+from conduit.bounds import ROWS, Bounds, bounds
 from conduit.connectors.python.config import PythonConnection
 from conduit.contract import Described, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError
-from conduit.positions import CursorType, Position, parse_shown
-from conduit.rows import scalar_of
 
-ROWS = 10_000
+DICTS = 10_000
 """Rows of a batch that is made from an iterator of dicts."""
 
 
@@ -76,24 +75,17 @@ class PythonSession:
         return pa.schema([pa.field(name, type_) for name, type_ in types.items()])
 
     @cached_property
-    def _cursor_type(self) -> tuple[CursorType | None, str]:
-        name = self._read.cursor
-        if name is None:
-            return None, ""
-        if name not in self._schema.names:
-            raise ConfigError(
-                f"source {self._name}: incremental_column {name} is not among {', '.join(self._schema.names)}"
-            )
-        return schemas.cursor_type(self._schema.field(name))
+    def _bounds(self) -> Bounds | None:
+        return bounds(self._name, self._read, self._schema)
 
     def describe(self) -> Described:
         """The object's columns."""
-        type_, unit = self._cursor_type
+        found = self._bounds
         return Described(
             schema=self._schema,
             fingerprint=f"python:{self._name}:{self._read.cursor or '-'}",
-            cursor_type=type_,
-            cursor_unit=unit,
+            cursor_type=found.type if found else None,
+            cursor_unit=found.unit if found else "",
         )
 
     def until(self) -> Until:
@@ -102,7 +94,7 @@ class PythonSession:
 
     def splits(self) -> list[Split]:
         """One pass."""
-        return [Split("rows")]
+        return [Split(ROWS)]
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - there is only one
         """The rows above the watermark, in the declared types."""
@@ -111,27 +103,8 @@ class PythonSession:
                 schemas.cast(column, field.type, field.name)
                 for column, field in zip(batch.columns, self._schema, strict=True)
             ]
-            yield self._above(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-
-    def _above(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        for position, compare in ((self._lower(), pc.greater), (self._upper(), pc.less_equal)):
-            if position is None or self._read.cursor is None:
-                continue
-            column = batch.column(self._read.cursor)
-            plain = column.storage if isinstance(column, pa.ExtensionArray) else column
-            kept = cast("pa.BooleanArray", compare(plain, scalar_of(position, column.type)))
-            batch = batch.filter(pc.or_kleene(pc.is_null(plain), kept))
-        return batch
-
-    def _lower(self) -> Position | None:
-        return self._read.since or self._parsed(self._read.initial_value)
-
-    def _upper(self) -> Position | None:
-        return self._parsed(self._read.through)
-
-    def _parsed(self, value: str | None) -> Position | None:
-        type_, unit = self._cursor_type
-        return parse_shown(value, type_, unit) if type_ and value is not None else None
+            ready = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+            yield self._bounds.keep(ready) if self._bounds else ready
 
 
 def stream_of(given: object, name: str) -> pa.RecordBatchReader:
@@ -170,12 +143,12 @@ def _batches(items: Iterable[object], name: str) -> Iterator[pa.RecordBatch]:
 
 
 def _from_dicts(rows: Iterator[Mapping[str, object]], name: str) -> Iterator[pa.RecordBatch]:
-    """Rows of dicts, ROWS at a time, all in the types of the first ROWS."""
+    """Rows of dicts, DICTS at a time, all in the types of the first DICTS."""
     schema: pa.Schema | None = None
-    while chunk := list(islice(rows, ROWS)):
+    while chunk := list(islice(rows, DICTS)):
         unknown = set().union(*chunk) - set(schema.names) if schema else set()
         if unknown:
-            raise DataError(f"source {name}: rows with new keys {', '.join(sorted(unknown))} after {ROWS:,} rows")
+            raise DataError(f"source {name}: rows with new keys {', '.join(sorted(unknown))} after {DICTS:,} rows")
         try:
             batch = pa.RecordBatch.from_pylist([dict(row) for row in chunk], schema=schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -11,7 +11,7 @@ from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.connection import Database
 from conduit.connectors.sqlite.types import DIALECT, Column, quote
 from conduit.connectors.sqlite.values import sortable, stored
-from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write
+from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
 from conduit.strategies import append
@@ -136,7 +136,7 @@ class SqliteLoad:
         crash_point("load.staged")
         rows = sum(part.rows for part in staged)
         committed = self._merge(rows) if self._staged else Committed(inserted=rows, deleted=self._deleted)
-        if sql.changes_nothing(committed, old, new):
+        if changes_nothing(committed, old, new):
             self.abort()
             return committed
         if new is not None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from conduit import schemas
+from conduit.bounds import require_columns
 from conduit.connectors import sql
 from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.connection import Database
@@ -52,7 +53,7 @@ class Relation:
         of_query = self.query is not None
         whole = self.whole(_BELOW_ALL)
         columns = catalogue.read_as(self._database, whole, self._declared, self._read.columns, of_query=of_query)
-        self._require([column.name for column in columns])
+        require_columns(self._read, [column.name for column in columns])
         return tuple(_compared(column) if column.name == self._read.cursor else column for column in columns)
 
     @property
@@ -96,19 +97,6 @@ class Relation:
         own = {column.name: column.nullable for column in self._of_table}
         passed = sql.passed_through(self.query, tuple(own))
         return [replace(c, nullable=own[c.name]) if c.name in passed else c for c in columns]
-
-    def _require(self, names: Sequence[str]) -> None:
-        resource, wanted = self._read.resource, self._read.cursor
-        if wanted is not None and wanted not in names:
-            raise ConfigError(
-                f"resource {resource}: incremental_column {wanted} is not among the columns {', '.join(names)}",
-                hint="select it, or give the column this name with AS",
-            )
-        unknown = [name for name in self._read.columns if name not in names]
-        if unknown:
-            raise ConfigError(
-                f"resource {resource}: `columns:` names {', '.join(unknown)}, which is not among {', '.join(names)}"
-            )
 
 
 def _query(read: Read) -> Query | None:

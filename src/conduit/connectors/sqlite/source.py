@@ -13,6 +13,7 @@ from pathlib import Path
 
 from conduit import schemas
 from conduit.arrow import pa
+from conduit.bounds import NULL_CURSORS, Ends, ends, splits_of, until_of_table
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.connection import Database, connect
 from conduit.connectors.sqlite.reader import Rows, read_batches
@@ -20,7 +21,7 @@ from conduit.connectors.sqlite.relation import Relation
 from conduit.connectors.sqlite.types import Column, quote
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError, StateConflict
-from conduit.positions import CursorType, Position, after, cursor, parse_shown
+from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, compose
 
 _MINIMUM = {"int": "-1e999", "text": "''", "timestamp-text": "''"}
@@ -69,7 +70,7 @@ class SqliteSession:
         """Schema, key and statement, from the catalogue."""
         type_ = self._cursor_type
         composed = self._composed
-        bound = self._lower
+        bound = self._ends.lower
         return Described(
             schema=pa.schema([column.field() for column in self._relation.columns]),
             fingerprint=f"sqlite:{self._relation.name}:{self._read.cursor or '-'}",
@@ -147,27 +148,13 @@ class SqliteSession:
         return self._relation.whole(self._minimum)
 
     @cached_property
-    def _lower(self) -> Position | None:
-        if self._read.since is not None:
-            return self._read.since
-        return self._given("initial_value", self._read.initial_value)
-
-    @cached_property
-    def _upper(self) -> Position | None:
-        return self._given("the end of the range", self._read.through)
-
-    def _given(self, what: str, value: str | None) -> Position | None:
-        if value is None or self._cursor_type is None:
-            return None
-        try:
-            return parse_shown(value, self._cursor_type)
-        except StateConflict as error:
-            raise ConfigError(f"resource {self._read.resource}: {what}: {error.message}") from error
+    def _ends(self) -> Ends:
+        return ends(self._read, self._cursor_type)
 
     @property
     def _values(self) -> list[object]:
         """The parameters; SQLite numbers named ones in the order in which a statement first names them."""
-        return [_bound(self._read.resource, end) for end in (self._lower, self._upper) if end is not None]
+        return [_bound(self._read.resource, end) for end in (self._ends.lower, self._ends.upper) if end is not None]
 
     def _order(self, name: str) -> str:
         """The column as it is compared and ordered: texts by their bytes."""
@@ -175,8 +162,8 @@ class SqliteSession:
 
     def _compose(self, select: Sequence[str]) -> Composed:
         bounds = Bounds(
-            lower=":conduit_lower" if self._lower is not None else None,
-            upper=":conduit_upper" if self._upper is not None else None,
+            lower=":conduit_lower" if self._ends.lower is not None else None,
+            upper=":conduit_upper" if self._ends.upper is not None else None,
             minimum=self._minimum,
         )
         table = f"main.{quote(self._relation.table)}"
@@ -196,7 +183,7 @@ class SqliteSession:
         return self._until_of_table(column) if self._relation.query is None else self._until_of_query()
 
     def _until_of_query(self) -> Until:
-        if self._lower is None or self._read.on_null == "include":
+        if self._ends.lower is None or self._read.on_null == "include":
             return Until()
         found = self._database.first(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n))", *self._values)
         return Until(nothing_new=not (found and found[0]))
@@ -206,12 +193,8 @@ class SqliteSession:
             f"SELECT {column.expression}, typeof({column.expression}) FROM {self._whole} AS q "
             f"WHERE {column.expression} IS NOT NULL ORDER BY {self._order(column.name)} DESC LIMIT 1"
         )
-        wants_nulls = self._read.on_null == "include" and self._null_cursors > 0
-        if found is None:
-            return Until(nothing_new=not wants_nulls)
-        highest = self._position(column, *found)
-        nothing_new = self._lower is not None and not after(highest, self._lower) and not wants_nulls
-        return Until(nothing_new=nothing_new, position=highest)
+        highest = self._position(column, *found) if found is not None else None
+        return until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
 
     def _position(self, column: Column, value: object, kind: str) -> Position:
         type_ = self._cursor_type or "text"
@@ -224,14 +207,13 @@ class SqliteSession:
 
     def splits(self) -> list[Split]:
         """The rows; and those without a cursor, when they are wanted."""
-        wants_nulls = self._read.on_null == "include" and self._null_cursors > 0
-        return [Split("rows"), Split("null cursors")] if wants_nulls else [Split("rows")]
+        return splits_of(self._read, self._null_cursors)
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split as typed batches."""
         column = self._relation.cursor
         own_text = column is not None and self._cursor_type != "int" and not schemas.is_text(column.type)
-        nulls = split.name != "rows"
+        nulls = split.name == NULL_CURSORS
         rows = Rows(
             columns=self._relation.columns,
             select=self._null_rows if nulls else lambda select: self._compose(select).sql,

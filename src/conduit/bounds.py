@@ -1,14 +1,18 @@
-"""The ends of a read by cursor, as comparisons that Arrow makes. Exact for every type of cursor; knows no file."""
+"""The ends of a read by cursor, and what follows from them alone: the same for every source. Knows no system.
+
+`ends` says where a read begins and ends, as positions; `Bounds` compares Arrow rows with them, exactly for every type.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conduit.arrow import AnyArray, AnyField, AnyScalar, pa, pc
-from conduit.contract import Read
+from conduit.contract import Read, Split, Until
 from conduit.errors import ConfigError, StateConflict
-from conduit.positions import CursorType, Position, cursor, parse_shown
+from conduit.positions import CursorType, Position, after, cursor, parse_shown
 from conduit.rows import scalar_of
 from conduit.schemas import cursor_type, storage
 
@@ -19,6 +23,67 @@ _WIDE = 76, 38
 """Precision and scale that hold every integer and every decimal128 of Arrow."""
 
 _INT64 = 2**63
+
+
+ROWS, NULL_CURSORS = "rows", "null cursors"
+"""The names of the two splits that a read by cursor can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where a read begins (exclusive) and ends (inclusive); None: open."""
+
+    lower: Position | None = None
+    upper: Position | None = None
+
+
+def ends(read: Read, type_: CursorType | None, unit: str = "") -> Ends:
+    """The ends of a read whose cursor is of this type; a first run begins at `initial_value`.
+
+    Raises:
+        ConfigError: `initial_value`, or the end of a range, is not a value of that type.
+    """
+    lower = read.since or _given(read, "initial_value", read.initial_value, type_, unit)
+    return Ends(lower, _given(read, "the end of the range", read.through, type_, unit))
+
+
+def _given(read: Read, what: str, value: str | None, type_: CursorType | None, unit: str) -> Position | None:
+    if value is None or type_ is None:
+        return None
+    try:
+        return parse_shown(value, type_, unit)
+    except StateConflict as error:
+        raise ConfigError(f"resource {read.resource}: {what}: {error.message}") from error
+
+
+def require_columns(read: Read, names: Sequence[str]) -> None:
+    """The incremental column and those of `columns:` are among the columns that there are.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    listed = ", ".join(names)
+    if read.cursor is not None and read.cursor not in names:
+        raise ConfigError(
+            f"resource {read.resource}: incremental_column {read.cursor} is not among the columns {listed}",
+            hint="select it, or give the column this name with AS",
+        )
+    unknown = [name for name in read.columns if name not in names]
+    if unknown:
+        raise ConfigError(f"resource {read.resource}: `columns:` names {', '.join(unknown)}, not among {listed}")
+
+
+def until_of_table(read: Read, lower: Position | None, highest: Position | None, null_cursors: int) -> Until:
+    """The bound of a table whose highest cursor is known; None: it has no row with a cursor."""
+    wants_nulls = read.on_null == "include" and null_cursors > 0
+    above = highest is not None and (lower is None or after(highest, lower))
+    return Until(nothing_new=not above and not wants_nulls, position=highest)
+
+
+def splits_of(read: Read, null_cursors: int) -> list[Split]:
+    """The rows; and those without a cursor, when they are wanted and there are any."""
+    wants_nulls = read.cursor is not None and read.on_null == "include" and null_cursors > 0
+    return [Split(ROWS), Split(NULL_CURSORS)] if wants_nulls else [Split(ROWS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +150,15 @@ class Bounds:
 
 
 def bounds(source: str, read: Read, schema: pa.Schema) -> Bounds | None:
-    """The bounds of a read; None without an incremental column.
+    """The bounds of a read over rows of `schema`; None without an incremental column.
 
     Raises:
-        ConfigError: there is no such column, or its values have no exact order.
+        ConfigError: there is no such column, its values have no exact order, or an end is no value of its type.
         StateConflict: the mark is of another type.
     """
+    require_columns(read, schema.names)
     if read.cursor is None:
         return None
-    if read.cursor not in schema.names:
-        raise ConfigError(
-            f"{source}: incremental_column {read.cursor} is not among the columns {', '.join(schema.names)}"
-        )
     field = schema.field(read.cursor)
     type_, unit = cursor_type(field)
     if read.since is not None and (read.since.kind, read.since.type) != ("cursor", type_):
@@ -104,6 +166,5 @@ def bounds(source: str, read: Read, schema: pa.Schema) -> Bounds | None:
             f"{source}: the mark is of type {read.since.type or read.since.kind}, {read.cursor} is of type {type_}",
             hint=f"declare the type with `columns: {{{read.cursor}: …}}`, or start anew with `conduit state reset`",
         )
-    first = parse_shown(read.initial_value, type_, unit) if read.initial_value is not None else None
-    last = parse_shown(read.through, type_, unit) if read.through is not None else None
-    return Bounds(field, type_, unit, read.since or first, last)
+    found = ends(read, type_, unit)
+    return Bounds(field, type_, unit, found.lower, found.upper)
