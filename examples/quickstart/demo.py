@@ -33,7 +33,7 @@ def main() -> None:
     conduit("run")
     say("6. Nothing is new")
     conduit("run")
-    found = pq.read_table(DATA / "lake" / "orders", columns=["id"]).column("id").to_pylist()
+    found: list[int] = pq.read_table(DATA / "lake" / "orders", columns=["id"]).column("id").to_pylist()
     say(f"The data set has {len(found):,} rows, {len(set(found)):,} of them different, in {DATA / 'lake' / 'orders'}")
     if sorted(found) != list(range(1, ORDERS + MORE + 1)):
         sys.exit("this is not what the source has")

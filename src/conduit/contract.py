@@ -13,9 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-import msgspec
-
 from conduit.errors import ConnectionFailed
+from conduit.marks import Identity, Mark
 from conduit.positions import CursorType, Position
 
 if TYPE_CHECKING:
@@ -30,56 +29,6 @@ Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoint
 CURSOR_TEXT = "__conduit_cursor"
 """A column that a source may add to its batches: the cursor as the source itself prints it, when the typed
 column cannot carry it exactly. The watermark is read from it, and it is taken out before the write."""
-
-
-# --- identity, mark -------------------------------------------------------------------------------------
-
-
-class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who a mark belongs to. Never a path or a host: a fresh container finds its mark again."""
-
-    pipeline: str
-    resource: str
-    table: str
-
-
-class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a destination has committed, kept by the destination in the same commit as the rows.
-
-    Attributes:
-        identity: pipeline, resource and target table.
-        position: where the source was read to; None after `state reset`: the next run starts again.
-        since: the position before this commit.
-        run_id: the run that wrote it; after a commit with unknown outcome it tells ours from another's.
-        complete: False at a checkpoint in the middle of a run.
-        rows: rows that this commit wrote.
-        source: fingerprint of the source: system, database, relation, cursor column. Not the query's text.
-        committed_at: UTC, ISO-8601; for people, never compared.
-        format: version of this structure.
-    """
-
-    identity: Identity
-    position: Position | None
-    since: Position | None
-    run_id: str
-    complete: bool
-    rows: int
-    source: str
-    committed_at: str
-    format: int = 1
-
-    def token(self) -> str:
-        """What the compare-and-swap compares: the position, or `-` after a reset."""
-        return self.position.token() if self.position else "-"
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Mark:
-        """The mark that `to_json` wrote; msgspec.DecodeError when it is none."""
-        return msgspec.json.decode(text, type=cls)
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -207,6 +156,15 @@ class Estimate:
 
     rows: int
     exact: bool
+
+
+@runtime_checkable
+class SupportsCancel(Protocol):
+    """A session whose read can be broken off from another thread, when the run has to stop."""
+
+    def cancel(self) -> None:
+        """Let a read that is under way end soon, with an error that nobody looks at."""
+        ...
 
 
 class Source(Protocol):
@@ -383,11 +341,6 @@ class Destination(Protocol):
     def close(self) -> None:
         """Give back connections and locks."""
         ...
-
-
-def mark_of(marks: Sequence[Mark], identity: Identity) -> Mark | None:
-    """The mark of `identity` among the marks of a table."""
-    return next((mark for mark in marks if mark.identity == identity), None)
 
 
 def changes_nothing(committed: Committed, old: Mark | None, new: Mark | None) -> bool:

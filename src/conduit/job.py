@@ -10,8 +10,10 @@ from pathlib import Path
 from conduit import state
 from conduit.config.models import Project, Resource
 from conduit.connectors import registry
-from conduit.contract import Destination, Identity, Source
+from conduit.contract import Destination, Source
 from conduit.errors import ConfigError
+from conduit.marks import Identity
+from conduit.watermarks import accumulating
 
 PRIVATE = ".conduit"
 """The folder beside ingest.yml for locks and history; it may be deleted at any time."""
@@ -81,6 +83,21 @@ def choose(project: Project, wanted: Sequence[str], full_refresh: Sequence[str] 
         raise ConfigError(f"unknown resource {', '.join(unknown)}", hint=f"{project.file.name} has: {', '.join(known)}")
     picked = wanted or full_refresh or known
     return [resource for resource in project.resources if resource.name in picked]
+
+
+def refuse_backfill(resources: Sequence[Resource]) -> None:
+    """A range can be loaded again only where the rows have a key, and loading one twice changes nothing.
+
+    Raises:
+        ConfigError: a resource appends, replaces, adds to the target, or has no cursor.
+    """
+    for resource in resources:
+        if resource.mode != "merge" or resource.incremental is None or accumulating(resource):
+            raise ConfigError(
+                f"resource {resource.name}: a range can be loaded again only by a merge with an incremental_column "
+                "that does not add to its target; anything else would double rows",
+                hint="name the resources to run, or use --full-refresh",
+            )
 
 
 @contextmanager

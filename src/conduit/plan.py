@@ -10,9 +10,10 @@ from conduit import planning
 from conduit.arrow import pa
 from conduit.config.load import load
 from conduit.config.models import Resource
-from conduit.contract import Described, SupportsEstimate, mark_of
+from conduit.contract import Described, SupportsEstimate
 from conduit.errors import ConduitError, exit_code
-from conduit.job import Backfill, Job, choose, opened
+from conduit.job import Backfill, Job, choose, opened, refuse_backfill
+from conduit.marks import mark_of
 from conduit.positions import Position
 from conduit.report import ResourceReport
 from conduit.run import recover
@@ -80,7 +81,10 @@ def plan(
     """
     project = load(file, environment=environment)
     plans = []
-    for resource in choose(project, resources, full_refresh):
+    chosen = choose(project, resources, full_refresh)
+    if backfill is not None:
+        refuse_backfill(chosen)
+    for resource in chosen:
         with opened(project, resource, sources or {}) as (source, destination):
             job = Job(
                 project=project,

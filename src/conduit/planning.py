@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from conduit import watermarks
 from conduit.arrow import pa
-from conduit.contract import Described, Mark, Read, Until, Write
+from conduit.contract import Described, Read, Until, Write
 from conduit.errors import DataError, StateConflict
 from conduit.job import Job
+from conduit.marks import Mark
 from conduit.positions import Position, after, highest
 from conduit.rows import CursorColumn, with_metadata
 from conduit.schemas import Reconciled, reconcile

@@ -13,27 +13,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-
-import sqlglot
-from sqlglot import Token, TokenType, exp
-from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import SqlglotError
+from typing import TYPE_CHECKING
 
 from conduit.contract import Read
 from conduit.errors import ConfigError
+from conduit.late import late
+
+if TYPE_CHECKING:
+    import sqlglot
+    from sqlglot import Token, exp
+else:
+    sqlglot, exp = late("sqlglot"), late("sqlglot.expressions")
 
 PLACEHOLDER = "last_value"
 
-_OPENERS = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE}
-_CLOSERS = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END}
-_BRACKETS = {TokenType.L_BRACKET: 1, TokenType.L_BRACE: 1, TokenType.R_BRACKET: -1, TokenType.R_BRACE: -1}
+_OPENERS = {"L_PAREN", "L_BRACKET", "L_BRACE", "CASE"}
+_CLOSERS = {"R_PAREN", "R_BRACKET", "R_BRACE", "END"}
+_BRACKETS = {"L_BRACKET": 1, "L_BRACE": 1, "R_BRACKET": -1, "R_BRACE": -1}
 _AFTER_WHERE = {
-    TokenType.GROUP_BY, TokenType.HAVING, TokenType.WINDOW, TokenType.QUALIFY, TokenType.ORDER_BY, TokenType.LIMIT,
-    TokenType.OFFSET, TokenType.FETCH, TokenType.FOR, TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT,
-    TokenType.SEMICOLON,
+    "GROUP_BY", "HAVING", "WINDOW", "QUALIFY", "ORDER_BY", "LIMIT", "OFFSET", "FETCH", "FOR", "UNION", "EXCEPT",
+    "INTERSECT", "SEMICOLON",
 }  # fmt: skip
 _NOT_PLAIN = ("joins", "group", "having", "distinct", "with", "with_", "windows", "laterals")
-_WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Command, exp.Into)
+_WRITES = ("Insert", "Update", "Delete", "Merge", "Create", "Drop", "Command", "Into")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def read_query(text: str, dialect: str, *, incremental: bool) -> Query:
         ConfigError: it is not one SELECT; it holds an unknown placeholder; it has a LIMIT that would cut rows.
     """
     tokens = _tokens(text, dialect)
-    while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+    while tokens and _kind(tokens[-1]) == "SEMICOLON":
         text = text[: tokens.pop().start]
     placeholders = tuple(_placeholders(tokens))
     if placeholders and not incremental:
@@ -254,16 +256,21 @@ def without_bound(query: Query, minimum: str) -> str:
 
 def _tokens(text: str, dialect: str) -> list[Token]:
     try:
-        return list(Dialect.get_or_raise(dialect).tokenize(text))
-    except SqlglotError as error:
+        return list(sqlglot.Dialect.get_or_raise(dialect).tokenize(text))
+    except sqlglot.errors.SqlglotError as error:
         raise ConfigError(f"the query cannot be read: {error}") from error
+
+
+def _kind(token: Token) -> str:
+    """The name of a token's type."""
+    return str(token.token_type.name)
 
 
 def _placeholders(tokens: Sequence[Token]) -> Iterator[Span]:
     brackets = 0
     for colon, name in zip(tokens, [*tokens[1:], None], strict=True):
-        brackets += _BRACKETS.get(colon.token_type, 0)
-        if colon.token_type != TokenType.COLON or name is None or name.start != colon.end + 1:
+        brackets += _BRACKETS.get(_kind(colon), 0)
+        if _kind(colon) != "COLON" or name is None or name.start != colon.end + 1:
             continue
         if not name.text.isidentifier() or name.text[0].isdigit():
             continue
@@ -283,13 +290,13 @@ def _top_level_conditions(tokens: Sequence[Token]) -> Iterator[Span]:
     inside: list[Token] = []
     depth, seen = 0, False
     for token in tokens:
-        depth -= token.token_type in _CLOSERS
-        if seen and depth == 0 and token.token_type in _AFTER_WHERE:
+        depth -= _kind(token) in _CLOSERS
+        if seen and depth == 0 and _kind(token) in _AFTER_WHERE:
             break
         if seen:
             inside.append(token)
-        seen = seen or (depth == 0 and token.token_type == TokenType.WHERE)
-        depth += token.token_type in _OPENERS
+        seen = seen or (depth == 0 and _kind(token) == "WHERE")
+        depth += _kind(token) in _OPENERS
     yield from _split_at_and(inside)
 
 
@@ -297,17 +304,17 @@ def _split_at_and(tokens: Sequence[Token]) -> list[Span]:
     spans: list[Span] = []
     start, depth, between = 0, 0, 0
     for index, token in enumerate(tokens):
-        kind = token.token_type
+        kind = _kind(token)
         depth += (kind in _OPENERS) - (kind in _CLOSERS)
         if depth:
             continue
-        if kind in (TokenType.OR, TokenType.XOR):
+        if kind in ("OR", "XOR"):
             return []
-        if kind == TokenType.BETWEEN:
+        if kind == "BETWEEN":
             between += 1
-        elif kind == TokenType.AND and between:
+        elif kind == "AND" and between:
             between -= 1
-        elif kind == TokenType.AND:
+        elif kind == "AND":
             spans.append(Span(tokens[start].start, tokens[index - 1].end + 1))
             start = index + 1
     if start < len(tokens):
@@ -331,12 +338,12 @@ def _splice(text: str, edits: Sequence[tuple[Span, str]]) -> str:
 def _parse_query(text: str, dialect: str) -> exp.Query | None:
     try:
         trees = [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
-    except SqlglotError:
+    except sqlglot.errors.SqlglotError:
         return None
     if len(trees) != 1:
         raise ConfigError(f"the query holds {len(trees)} statements; it must be one SELECT")
     tree = trees[0]
-    if not isinstance(tree, exp.Query) or any(tree.find_all(*_WRITES)):
+    if not isinstance(tree, exp.Query) or any(tree.find_all(*(getattr(exp, name) for name in _WRITES))):
         raise ConfigError("the query must be a SELECT that only reads")
     return tree
 
@@ -344,7 +351,7 @@ def _parse_query(text: str, dialect: str) -> exp.Query | None:
 def _parse_one(text: str, dialect: str) -> exp.Expr | None:
     try:
         return sqlglot.parse_one(text, dialect=dialect)
-    except SqlglotError:
+    except sqlglot.errors.SqlglotError:
         return None
 
 

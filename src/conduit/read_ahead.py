@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Self
 
+from conduit import interrupts
 from conduit.arrow import pa
 
 BATCHES_AHEAD = 4
 """Batches that wait between the reading and the writing thread, at most."""
 
+PATIENCE = 1.0
+"""Seconds that a read gets to end by itself before it is broken off."""
+
 
 class ReadAhead:
     """Batches that a thread reads while another writes; at most BATCHES_AHEAD wait between them."""
 
-    def __init__(self, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+    def __init__(
+        self, batches: Callable[[], Iterator[pa.RecordBatch]], cancel: Callable[[], None] | None = None
+    ) -> None:
+        """Set up the thread.
+
+        Args:
+            batches: what it reads.
+            cancel: breaks off a read that does not end by itself.
+        """
         self._batches = batches
+        self._cancel = cancel
         self._queue: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="conduit-read", daemon=True)
@@ -28,19 +43,29 @@ class ReadAhead:
 
     def __exit__(self, *exc: object) -> None:
         self._stopped.set()
+        began = time.monotonic()
         while self._thread.is_alive():
             self._drain()
             self._thread.join(timeout=0.05)
+            if self._cancel is not None and time.monotonic() - began > PATIENCE:
+                self._cancel()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The batches, in order; an error of the reading thread is raised here."""
         while True:
-            item = self._queue.get()
+            item = self._next()
             if item is None:
                 return
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    def _next(self) -> pa.RecordBatch | BaseException | None:
+        """Wait in slices, and look between them whether to stop."""
+        while True:
+            interrupts.check()
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=0.2)
 
     def _run(self) -> None:
         try:

@@ -15,10 +15,11 @@ import msgspec
 from conduit import locks, planning
 from conduit.config.models import Project, Resource
 from conduit.connectors import registry
-from conduit.contract import Described, Identity, Mark, mark_of
+from conduit.contract import Described
 from conduit.errors import ConfigError, StateConflict
 from conduit.history import History, utc_now
 from conduit.job import PRIVATE, Job, opened
+from conduit.marks import Identity, Mark, mark_of
 from conduit.positions import CursorType, Position, parse_shown
 from conduit.state import FILE_NAME, BrokenStateFile, StateFile, Value
 from conduit.watermarks import Watermark

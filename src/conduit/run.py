@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from conduit import locks, planning, state, watermarks
+from conduit import interrupts, locks, planning, state, watermarks
 from conduit.arrow import pa
 from conduit.bounds import ROWS
 from conduit.checkpoints import Checkpoints
@@ -30,20 +30,20 @@ from conduit.config.load import load
 from conduit.contract import (
     Committed,
     Load,
-    Mark,
     OutcomeUnknown,
     Session,
     Staged,
+    SupportsCancel,
     SupportsStaging,
     SupportsStreaming,
     Write,
     changes_nothing,
-    mark_of,
 )
 from conduit.errors import ConduitError, Fenced, InternalError, Interrupted, StateConflict
 from conduit.faults import crash_point
 from conduit.history import History, HistoryUnavailable, utc_now
-from conduit.job import Backfill, Event, Job, choose, opened
+from conduit.job import Backfill, Event, Job, choose, opened, refuse_backfill
+from conduit.marks import Mark, mark_of
 from conduit.planning import Plan
 from conduit.read_ahead import ReadAhead
 from conduit.report import Report, ResourceReport
@@ -85,6 +85,8 @@ def run(
     """
     project = load(file, environment=environment)
     chosen = choose(project, resources, full_refresh)
+    if backfill is not None:
+        refuse_backfill(chosen)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     reports: list[ResourceReport] = []
     for resource in chosen:
@@ -119,7 +121,7 @@ def run_resource(job: Job) -> ResourceReport:
     except KeyboardInterrupt:
         fail(report, Interrupted("interrupted; what was committed stays, the next run goes on from there", signal=2))
     except ConduitError as error:
-        fail(report, error)
+        fail(report, interrupts.requested() or error)
     report.notes = list(dict.fromkeys(report.notes))
     report.seconds = round(time.perf_counter() - started, 3)
     keep_history(job, report, started_at)
@@ -136,7 +138,7 @@ def with_retries(job: Job, report: ResourceReport) -> None:
             if attempt == ATTEMPTS or not landed_late(job, report):
                 raise error from None
         except ConduitError as error:
-            if attempt == ATTEMPTS or not error.retryable:
+            if attempt == ATTEMPTS or not error.retryable or interrupts.requested():
                 raise
             pause = 0.5 * 2**attempt * (0.5 + random.random())  # noqa: S311 - jitter, no secret
             job.watch(Event(job.resource.name, note=f"{error.message}; trying again in {pause:.1f} s"))
@@ -237,7 +239,8 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
     )
     every = planning.commit_every(job, described)
     mark, handed_out = plan.mark, 0
-    with ReadAhead(lambda: extract(session, stream)) as batches:
+    cancel = session.cancel if isinstance(session, SupportsCancel) else None
+    with ReadAhead(lambda: extract(session, stream), cancel) as batches:
         pieces = Checkpoints(iter(batches), every, cursor)
         if pieces.exhausted and write.mode != "replace":
             return mark
@@ -275,6 +278,7 @@ def commit_piece(
     try:
         crash_point("load.begun")
         staged = stage(load, watched(job, pieces.piece()))
+        interrupts.check()
         new = None if job.backfill else new_mark(job, plan, pieces, mark, staged.rows)
         committed = commit(job, load, staged, mark, new)
     finally:

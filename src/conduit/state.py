@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from conduit.contract import Mark
 from conduit.errors import ConnectionFailed, StateConflict
 from conduit.faults import crash_point
 from conduit.locks import private_folder, short_lock
+from conduit.marks import Mark
 
 FILE_NAME = ".conduit_state.json"
 MAX_BYTES = 1_000_000

@@ -20,9 +20,10 @@ import pytest
 from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.destination import DuckdbDestination
 from conduit.connectors.duckdb.source import DuckdbSource
-from conduit.contract import Committed, Read, mark_of
+from conduit.contract import Committed, Read
 from conduit.errors import Busy, ConfigError, ConnectionFailed, DataError, Fenced, Interrupted, StateConflict
 from conduit.faults import crash_point
+from conduit.marks import mark_of
 from tests.support.commits import begun, commit, mark, rows, write
 
 KILLS = [("load.begun", "merge"), ("load.staged", "append"), ("load.marked", "append"), ("load.marked", "merge")]

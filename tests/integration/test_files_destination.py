@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from conduit.contract import Mark, mark_of
 from conduit.errors import ConfigError, ConnectionFailed, DataError, Fenced
+from conduit.marks import Mark, mark_of
 from tests.support.commits import mark, write
 from tests.support.files import FILES, FOLDERS, FORMS, commit, destination, found_ids, ids, records
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conduit.contract import Ability, mark_of
+from conduit.contract import Ability
 from conduit.errors import Busy, ConfigError, ConnectionFailed, DataError, StateConflict
+from conduit.marks import mark_of
 from tests.support.commits import mark, write
 from tests.support.files import commit, connection, destination, found_ids, ids
 

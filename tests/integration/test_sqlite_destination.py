@@ -16,8 +16,9 @@ from msgspec import structs
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.destination import SqliteDestination
 from conduit.connectors.sqlite.source import SqliteSource
-from conduit.contract import Committed, Identity, Read
+from conduit.contract import Committed, Read
 from conduit.errors import Busy, ConfigError, ConnectionFailed, DataError, Fenced, StateConflict
+from conduit.marks import Identity
 from tests.support.commits import begun, commit, mark, rows, write
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from conduit.contract import mark_of
 from conduit.faults import crash_point
+from conduit.marks import mark_of
 from tests.integration.test_sqlite_destination import destination, raw
 from tests.support.commits import begun, commit, mark, rows, write
 

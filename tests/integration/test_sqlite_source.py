@@ -16,7 +16,15 @@ import pytest
 
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.source import SqliteSource
-from conduit.contract import CURSOR_TEXT, Described, Estimate, Read, Split, SupportsEstimate, Until
+from conduit.contract import (
+    CURSOR_TEXT,
+    Described,
+    Estimate,
+    Read,
+    Split,
+    SupportsEstimate,
+    Until,
+)
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed, DataError, StateConflict
 from conduit.positions import cursor
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from conduit.contract import Committed, Destination, Identity, Mark, SupportsStreaming, Write
+from conduit.contract import Committed, Destination, SupportsStreaming, Write
+from conduit.marks import Identity, Mark
 from conduit.positions import CursorType, Position, cursor
 
 

@@ -27,9 +27,10 @@ from conduit.connectors.files.config import (
 )
 from conduit.connectors.files.destination import FileDestination
 from conduit.connectors.files.source import FileSource
-from conduit.contract import Committed, Described, Mark, Read, Until, mark_of
+from conduit.contract import Committed, Described, Read, Until
 from conduit.errors import ConnectionFailed
 from conduit.faults import crash_point
+from conduit.marks import Mark, mark_of
 from tests.support.commits import mark, write
 
 FORMS = ("lake/", "tables.csv/", "tables.json/", "t.csv", "t.json", "t.ndjson")

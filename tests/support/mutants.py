@@ -9,7 +9,7 @@ from typing import Any
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.sqlite.destination import SqliteDestination
 from conduit.connectors.sqlite.load import SqliteLoad
-from conduit.contract import Identity, Mark
+from conduit.marks import Identity, Mark
 from conduit.positions import cursor
 
 

@@ -5,6 +5,8 @@ A comment right before a block says something about it, and no reader of the pag
     <!-- file: ingest.yml -->     the block is also saved under this name before the next one runs
     <!-- exit: 4 -->              the last command of the block ends with this exit code, not with 0
     <!-- output -->               the block is what the Python block before it prints
+    <!-- refused -->              the block is an ingest.yml that must not load
+    <!-- database: shop -->       the SQL runs in this database
     <!-- not run: reason -->      the block cannot run here, and why
 """
 
@@ -86,7 +88,7 @@ def _blocks(page: Path) -> Iterator[Block]:
 
 
 def _until_closed(lines: Iterator[tuple[int, str]], indent: int) -> str:
-    inside = []
+    inside: list[str] = []
     for _, line in lines:
         if line.strip() == "```":
             return "".join(f"{one}\n" for one in inside)
@@ -96,7 +98,8 @@ def _until_closed(lines: Iterator[tuple[int, str]], indent: int) -> str:
 
 def prose(page: Path) -> str:
     """The text without fenced blocks."""
-    inside, kept = False, []
+    inside = False
+    kept: list[str] = []
     for line in page.read_text(encoding="utf-8").splitlines():
         if line.strip().startswith("```"):
             inside = not inside

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import traceback
-from types import FrameType
 
 import click
 
 from conduit import __version__
-from conduit.errors import ConduitError, Interrupted
+from conduit.errors import ConduitError
 from conduit.faults import refuse_outside_tests
+from conduit.interrupts import requested, watch_signals
 from conduit.secrets import scrub
 
 VERBS = {
@@ -56,7 +55,7 @@ def conduit(ctx: click.Context, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave with the exit code of docs/cli.md."""
-    signal.signal(signal.SIGTERM, _terminated)
+    watch_signals()
     debug = "--debug" in sys.argv
     try:
         refuse_outside_tests()
@@ -67,7 +66,7 @@ def main() -> None:
         error.show()
         code = 2
     except ConduitError as error:
-        code = _tell(error, debug=debug)
+        code = _tell(requested() or error, debug=debug)
     except Exception as error:  # noqa: BLE001 - the edge of the program: a bug is told as one
         code = _tell_bug(error, debug=debug)
     sys.exit(code if isinstance(code, int) else 0)
@@ -86,7 +85,3 @@ def _tell_bug(error: Exception, *, debug: bool) -> int:
     told = f"internal error: {type(error).__name__}: {error}"
     click.echo(scrub(f"{told}\n  hint: this is a bug in conduit; run again with --debug and report it"), err=True)
     return 1
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise Interrupted("terminated; what was committed stays, the next run goes on from there", signal=number)

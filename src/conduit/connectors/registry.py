@@ -7,16 +7,21 @@ Built-in connectors stand in an explicit table. Others register a `Connector` un
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from conduit.config.models import Connection, DestinationConfig, SourceConfig
 from conduit.contract import Destination, Source
 from conduit.errors import ConfigError
+from conduit.late import late
+
+if TYPE_CHECKING:
+    from importlib import metadata
+else:
+    metadata = late("importlib.metadata")
 
 ENTRY_POINTS = "conduit.connectors"
 
@@ -94,7 +99,7 @@ def find(type_name: str) -> Connector | None:
     known = _BUILTIN.get(ALIASES.get(type_name, type_name))
     if known is not None:
         return known
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS, name=type_name)
+    found = metadata.entry_points(group=ENTRY_POINTS, name=type_name)
     return cast("Connector", next(iter(found)).load()) if found else None
 
 

@@ -7,21 +7,28 @@ connector's. This module imports no driver.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-from sqlglot import exp
 
-from conduit.contract import Identity, Mark, Write
+from conduit.contract import Write
 from conduit.errors import ConduitError, ConfigError, DataError, Fenced, StateConflict
+from conduit.late import late
+from conduit.marks import Identity, Mark
 from conduit.query import Query
 from conduit.rows import METADATA_COLUMNS
 from conduit.strategies import append, merge, replace
 from conduit.strategies.statements import Dialect, Statement, Tables
 
+if TYPE_CHECKING:
+    from sqlglot import exp
+else:
+    exp = late("sqlglot.expressions")
+
 STATE_TABLE = "_conduit_state"
 """The table of marks, beside the tables that they belong to: one database, one commit."""
 
-_MULTIPLIES = (exp.UDTF, exp.ExplodingGenerateSeries, exp.Pivot, exp.Anonymous)
+_MULTIPLIES = ("UDTF", "ExplodingGenerateSeries", "Pivot", "Anonymous")
 """What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
 
 Parameter = Callable[[int], str]
@@ -202,7 +209,11 @@ def _twin(write: Write, key: Sequence[object]) -> DataError:
 
 def passed_through(query: Query, columns: Sequence[str]) -> tuple[str, ...]:
     """Of the columns of its one table, those that a plain query gives unchanged, once a row, under their own names."""
-    if query.tree is None or query.plain_table() is None or any(query.tree.find_all(*_MULTIPLIES)):
+    if (
+        query.tree is None
+        or query.plain_table() is None
+        or any(query.tree.find_all(*(getattr(exp, name) for name in _MULTIPLIES)))
+    ):
         return ()
     given: set[str] = set()
     for output in query.tree.selects:

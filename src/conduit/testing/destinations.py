@@ -19,14 +19,13 @@ from conduit.contract import (
     Committed,
     Destination,
     Load,
-    Mark,
     Staged,
     SupportsStaging,
     SupportsStreaming,
     Write,
-    mark_of,
 )
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, Fenced
+from conduit.marks import Mark, mark_of
 from conduit.testing.samples import ROWS, TABLE, batches, identity, mark, write
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from conduit.arrow import AnyArray, AnyField, pa
-from conduit.contract import Identity, Mark, Mode, Write
+from conduit.contract import Mode, Write
+from conduit.marks import Identity, Mark
 from conduit.positions import Position, cursor
 
 TABLE = "promised"

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import duckdb
 
 from conduit.arrow import pa
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
+from conduit.interrupts import on_interrupt
 
 BATCH_ROWS = 65_536
 """Rows of a batch unless told otherwise."""
@@ -41,6 +43,19 @@ _KINDS: tuple[tuple[tuple[str, ...], type[ConduitError], str], ...] = (
 """How DuckDB begins its messages, what that is to conduit, and what helps. Arrow's readers pass on the text only."""
 
 
+_open: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+
+
+def _interrupt_statements() -> None:
+    """Break off what any connection of this process is doing."""
+    for connection in list(_open):
+        with suppress(duckdb.Error):  # it was closed
+            connection.interrupt()
+
+
+on_interrupt(_interrupt_statements)
+
+
 class Database:
     """A connection that commits what it is told to commit: every transaction is begun and ended by name.
 
@@ -51,6 +66,7 @@ class Database:
 
     def __init__(self, opened: duckdb.DuckDBPyConnection, name: str, doing: str) -> None:
         self._opened = opened
+        _open.add(opened)
         self.name = name
         self.doing = doing
 
@@ -124,6 +140,10 @@ class Database:
     def translated(self, error: Exception) -> ConduitError:
         """The conduit error for a driver's error."""
         return translated(f"{self.name}: {self.doing}", error)
+
+    def interrupt(self) -> None:
+        """Break off the statement that runs, from any thread."""
+        self._opened.interrupt()
 
     def close(self) -> None:
         """Give back the connection; an open transaction is rolled back."""

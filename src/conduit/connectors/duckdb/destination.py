@@ -14,8 +14,9 @@ from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.connection import Database, connect
 from conduit.connectors.duckdb.load import DuckdbLoad, move_mark, read_marks
 from conduit.connectors.duckdb.types import Column, declared_type, quote
-from conduit.contract import Load, Mark, Write
+from conduit.contract import Load, Write
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed
+from conduit.marks import Mark
 
 
 class DuckdbDestination:

@@ -14,9 +14,10 @@ from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.duckdb.connection import Database
 from conduit.connectors.duckdb.types import DIALECT, Column, quote
-from conduit.contract import Committed, Identity, Mark, OutcomeUnknown, Staged, Write, changes_nothing
+from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConduitError, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
+from conduit.marks import Identity, Mark
 from conduit.strategies.replace import emptied
 from conduit.strategies.statements import tally
 

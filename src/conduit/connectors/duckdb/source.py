@@ -200,6 +200,10 @@ class DuckdbSession:
                 typed = self._typed(batch, schema)
                 yield typed.filter(pc.is_valid(typed.column(self._read.cursor or ""))) if without_nulls else typed
 
+    def cancel(self) -> None:
+        """Break off the read."""
+        self._database.interrupt()
+
     def _next(self, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
         with self._database.mapped():
             return next(iter(reader), None)

@@ -17,8 +17,8 @@ import msgspec
 
 from conduit.arrow import pa
 from conduit.connectors.files.parts import PartFormat
-from conduit.contract import Mark
 from conduit.errors import StateConflict
+from conduit.marks import Mark
 
 MARK_FILE = "_mark.json"
 FORMAT = 1

@@ -10,8 +10,9 @@ from conduit.connectors.files.config import FileDestinationConnection
 from conduit.connectors.files.directory import Directory
 from conduit.connectors.files.single import SingleFile
 from conduit.connectors.files.target import Target
-from conduit.contract import Load, Mark, Write
+from conduit.contract import Load, Write
 from conduit.errors import ConfigError
+from conduit.marks import Mark
 
 
 class FileDestination:

@@ -22,10 +22,11 @@ from conduit.connectors.files.present import Existing
 from conduit.connectors.files.publication import Place, Publication
 from conduit.connectors.files.staging import FileStager, Stage, own_folder, staged_parts
 from conduit.connectors.files.target import PART_FORMATS, Rows, refuse_columns, require_forms, require_permission
-from conduit.contract import Committed, Identity, Load, Mark, Staged, Write
+from conduit.contract import Committed, Load, Staged, Write
 from conduit.errors import Busy, ConfigError, ConnectionFailed
 from conduit.faults import crash_point
 from conduit.locks import short_lock
+from conduit.marks import Identity, Mark
 
 
 class Directory:

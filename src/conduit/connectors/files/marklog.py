@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from conduit.connectors.files import disk
-from conduit.contract import Mark
 from conduit.errors import StateConflict
+from conduit.marks import Mark
 
 KEPT = 8
 """Entries that stay, so that a file restored from a backup still has its mark."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conduit.contract import Mark, mark_of
 from conduit.errors import Fenced
+from conduit.marks import Mark, mark_of
 
 
 def swapped(marks: Sequence[Mark], old: Mark | None, new: Mark | None, table: str) -> tuple[Mark, ...]:

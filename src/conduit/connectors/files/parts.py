@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -60,6 +60,10 @@ class Sink(Protocol):
         """Write what is still held back."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of the stream after a failure; the file is of no use."""
+        ...
+
 
 class ParquetSink:
     """Rows -> row groups, compressed with zstd, with a checksum a page; the Arrow schema is stored."""
@@ -79,6 +83,11 @@ class ParquetSink:
         """The last row group and the footer."""
         self._write_group()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Close the writer while its stream is open."""
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
 
     def _write_group(self) -> None:
         if self._held:
@@ -102,6 +111,9 @@ class LineSink:
 
     def finish(self) -> None:
         """Nothing is held back."""
+
+    def abandon(self) -> None:
+        """Nothing is open but the stream."""
 
 
 def write_parts(
@@ -143,11 +155,15 @@ def _write_part(
     rows = 0
     with disk.new_file(path) as stream:
         sink: Sink = LineSink(stream, layout, encoder) if encoder else ParquetSink(stream, layout)
-        while batch is not None and stream.tell() < PART_BYTES:
-            sink.write(batch)
-            rows += batch.num_rows
-            batch = next(batches, None)
-        sink.finish()
+        try:
+            while batch is not None and stream.tell() < PART_BYTES:
+                sink.write(batch)
+                rows += batch.num_rows
+                batch = next(batches, None)
+            sink.finish()
+        except BaseException:
+            sink.abandon()
+            raise
         disk.sync(stream)
         size = stream.tell()
     return Part(path, rows, size), batch

@@ -20,10 +20,11 @@ from conduit.connectors.files.failures import reading
 from conduit.connectors.files.marks import swapped
 from conduit.connectors.files.parts import Part, PartFormat
 from conduit.connectors.files.staging import Stage
-from conduit.contract import Committed, Mark, OutcomeUnknown
+from conduit.contract import Committed, OutcomeUnknown
 from conduit.errors import Busy, StateConflict
 from conduit.faults import crash_point
 from conduit.locks import short_lock
+from conduit.marks import Mark
 
 ATTEMPTS = 10
 """How often the next free number is looked for; once is enough where locks work."""

@@ -23,10 +23,11 @@ from conduit.connectors.files.parts import Layout, Part
 from conduit.connectors.files.present import Existing
 from conduit.connectors.files.staging import FileStager, Stage, own_folder, staged_parts
 from conduit.connectors.files.target import PART_FORMATS, Rows, refuse_columns, require_forms, require_permission
-from conduit.contract import Committed, Load, Mark, OutcomeUnknown, Staged, Write
+from conduit.contract import Committed, Load, OutcomeUnknown, Staged, Write
 from conduit.errors import Busy, ConfigError, ConnectionFailed
 from conduit.faults import crash_point
 from conduit.locks import short_lock
+from conduit.marks import Mark
 
 
 class SingleFile:

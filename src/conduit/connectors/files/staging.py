@@ -20,7 +20,8 @@ from conduit.arrow import pa
 from conduit.connectors.files import disk
 from conduit.connectors.files.failures import writing
 from conduit.connectors.files.parts import DRAFT, Layout, Part, write_parts
-from conduit.contract import Identity, Staged
+from conduit.contract import Staged
+from conduit.marks import Identity
 
 
 class Stage:

@@ -15,8 +15,9 @@ from conduit.connectors.files.failures import writing
 from conduit.connectors.files.parts import DRAFT, Layout, Part, PartFormat, write_parts
 from conduit.connectors.files.present import MEMORY, Comparison, Existing
 from conduit.connectors.files.staging import FileStager, Stage, move_parts
-from conduit.contract import Committed, Load, Mark, Write
+from conduit.contract import Committed, Load, Write
 from conduit.errors import ConfigError, ConnectionFailed, DataError
+from conduit.marks import Mark
 
 
 class Target(Protocol):

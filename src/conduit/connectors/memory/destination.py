@@ -13,9 +13,10 @@ from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.memory.config import MemoryConnection
 from conduit.connectors.memory.store import Store, store
-from conduit.contract import Committed, Load, Mark, Staged, Write, changes_nothing
+from conduit.contract import Committed, Load, Staged, Write, changes_nothing
 from conduit.errors import ConfigError
 from conduit.faults import crash_point
+from conduit.marks import Mark
 from conduit.strategies.statements import Dialect, tally
 
 _DUCKDB = Dialect(name="duckdb", row_id="rowid")

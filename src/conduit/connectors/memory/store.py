@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass, field
 
 from conduit.arrow import pa
-from conduit.contract import Identity, Mark
 from conduit.errors import Fenced
+from conduit.marks import Identity, Mark
 
 
 @dataclass

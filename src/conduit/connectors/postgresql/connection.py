@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from weakref import WeakSet
 
 import psycopg2
 import psycopg2.extensions
 
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
+from conduit.interrupts import on_interrupt
 
 CONNECT_TIMEOUT = "10"
 _LOCAL = ("", "localhost", "127.0.0.1", "::1")
 _PERMANENT = ("authentication failed", "no password supplied", "does not exist", "certificate", "SSL", "pg_hba.conf")
 _TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
 """Serialization failure, deadlock, shutdown, crash, starting up, too many connections, connection errors."""
+
+
+_open: WeakSet[psycopg2.extensions.connection] = WeakSet()
+
+
+def _cancel_statements() -> None:
+    """Break off what any connection of this process is waiting for."""
+    for connection in list(_open):
+        with suppress(psycopg2.Error):  # it was closed, or its server is gone
+            connection.cancel()
+
+
+on_interrupt(_cancel_statements)
 
 
 def parameters(connection: PostgresqlConnection) -> dict[str, str]:
@@ -75,6 +90,7 @@ def connect(name: str, connection: PostgresqlConnection) -> psycopg2.extensions.
         )
         cursor.execute("SELECT set_config('search_path', quote_ident(%s), false)", (connection.schema,))
     opened.commit()
+    _open.add(opened)
     return opened
 
 

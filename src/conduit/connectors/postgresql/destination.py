@@ -17,8 +17,9 @@ from conduit.connectors.postgresql.connection import connect, mapped
 from conduit.connectors.postgresql.load import PostgresqlLoad
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.types import Column, created, quote
-from conduit.contract import Load, Mark, Write
+from conduit.contract import Load, Write
 from conduit.errors import ConfigError, ConnectionFailed
+from conduit.marks import Mark
 
 LOCK_SECONDS = 10
 """How long a statement waits for somebody else's lock before the run gives up with exit 75."""

@@ -14,9 +14,10 @@ from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.types import DIALECT, Column, quote
 from conduit.connectors.postgresql.writer import CopyStream, Wire
-from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write, changes_nothing
+from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import DataError
 from conduit.faults import crash_point
+from conduit.marks import Mark
 from conduit.positions import Position
 from conduit.strategies import replace
 from conduit.strategies.statements import tally
@@ -55,10 +56,19 @@ class PostgresqlLoad:
             into = STAGE if self._staged else self._target
             names = ", ".join(quote(name) for name in self._write.schema.names)
             pump = CopyStream(self._wire, rows)
-            cur.copy_expert(f"COPY {into} ({names}) FROM STDIN (FORMAT binary)", pump, COPY_BYTES)
+            self._copy(cur, f"COPY {into} ({names}) FROM STDIN (FORMAT binary)", pump)
             if cur.rowcount != pump.rows:
                 raise DataError(f"{self._write.table}: {pump.rows} rows were sent, PostgreSQL took {cur.rowcount}")
         return Staged(part="transaction", rows=pump.rows)
+
+    @staticmethod
+    def _copy(cur: Cursor, statement: str, pump: CopyStream) -> None:
+        try:
+            cur.copy_expert(statement, pump, COPY_BYTES)
+        except psycopg2.Error:
+            if pump.failure is not None:  # the rows failed, not the server
+                raise pump.failure from None
+            raise
 
     def commit(self, staged: Sequence[Staged], old: Mark | None, new: Mark | None) -> Committed:
         """The strategy's statements, then the mark, then COMMIT."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from conduit.connectors import sql
 from conduit.connectors.postgresql.catalogue import Cursor
-from conduit.contract import Mark
+from conduit.marks import Mark
 
 
 def _parameter(place: int) -> str:  # noqa: ARG001 - psycopg2 counts by itself

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from conduit import schemas
 from conduit.arrow import AnyArray, pa, pc
 from conduit.connectors.postgresql.connection import by_sqlstate
 from conduit.connectors.postgresql.types import NESTED, quote
 from conduit.errors import ConduitError, ConnectionFailed, DataError
+from conduit.late import late
+
+if TYPE_CHECKING:
+    import adbc_driver_manager
+    import adbc_driver_postgresql
+else:
+    adbc_driver_manager, adbc_driver_postgresql = late("adbc_driver_manager"), late("adbc_driver_postgresql")
 
 BATCH_BYTES = 4 << 20
 """Size that a batch is to have; a single larger row is a batch of its own."""
@@ -22,28 +27,63 @@ _FIRST_DAY, _LAST_DAY = -719162, 2932896  # 0001-01-01 and 9999-12-31, in days s
 _DAY_US = 86_400_000_000
 
 
-def read_batches(
-    name: str, conninfo: str, *, schema: str, snapshot: str, sql: str, target: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a statement in an exported snapshot, as batches of `target`.
+class Reader:
+    """One statement at a time in an exported snapshot, on a connection of its own.
 
-    Raises:
-        DataError: a value that cannot be carried exactly (infinity, a year outside 1 to 9999, NaN in a decimal).
-        ConnectionFailed: the connection broke.
+    Through ADBC's plain interface: its DB-API layer imports every DataFrame library that is installed.
     """
-    with _mapped(name), adbc.connect(conninfo, autocommit=False) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
-            cursor.execute(f"SET LOCAL search_path = {quote(schema)}")
-            cursor.execute("SET LOCAL TimeZone = 'UTC'")
-            cursor.execute("SET LOCAL DateStyle = 'ISO'")
-            cursor.execute("SET LOCAL IntervalStyle = 'postgres'")
-        with connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            cursor.execute(sql)
-            for batch in cursor.fetch_record_batch():
-                yield exact(batch, target)
+
+    def __init__(self, name: str, conninfo: str, *, schema: str) -> None:
+        self._name = name
+        self._conninfo = conninfo
+        self._schema = schema
+        self._reading: adbc_driver_manager.AdbcStatement | None = None
+
+    def batches(self, snapshot: str, sql: str, target: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The rows of a statement, as batches of `target`.
+
+        Raises:
+            DataError: a value that cannot be carried exactly (infinity, a year outside 1 to 9999, NaN in a decimal).
+            ConnectionFailed: the connection broke.
+        """
+        with (
+            _mapped(self._name),
+            closing(adbc_driver_postgresql.connect(self._conninfo)) as database,
+            closing(adbc_driver_manager.AdbcConnection(database)) as connection,
+        ):
+            connection.set_autocommit(False)
+            self._enter(connection, snapshot)
+            with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
+                self._reading = statement
+                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+                with closing(_executed(statement, sql)) as rows:
+                    for batch in rows:
+                        yield exact(batch, target)
+                self._reading = None
+
+    def cancel(self) -> None:
+        """Break off the statement, from any thread."""
+        if self._reading is not None:
+            with _mapped(self._name):
+                self._reading.cancel()
+
+    def _enter(self, connection: adbc_driver_manager.AdbcConnection, snapshot: str) -> None:
+        for setting in (
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            f"SET TRANSACTION SNAPSHOT '{snapshot}'",
+            f"SET LOCAL search_path = {quote(self._schema)}",
+            "SET LOCAL TimeZone = 'UTC'",
+            "SET LOCAL DateStyle = 'ISO'",
+            "SET LOCAL IntervalStyle = 'postgres'",
+        ):
+            with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
+                _executed(statement, setting).close()
+
+
+def _executed(statement: adbc_driver_manager.AdbcStatement, sql: str) -> pa.RecordBatchReader:
+    statement.set_sql_query(sql)
+    stream, _ = statement.execute_query()
+    return pa.RecordBatchReader.from_stream(stream)
 
 
 def exact(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:

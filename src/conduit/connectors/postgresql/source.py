@@ -22,7 +22,7 @@ from conduit.connectors import sql
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, conninfo, mapped
-from conduit.connectors.postgresql.reader import read_batches
+from conduit.connectors.postgresql.reader import Reader
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError
@@ -87,6 +87,7 @@ class PostgresqlSession:
         self._query = self._read_query()
         self._table = catalogue.qualified(connection.schema, read.table or "")
         self._key: tuple[str, ...] = ()
+        self._reader = Reader(name, conninfo(connection), schema=connection.schema)
 
     def _read_query(self) -> Query | None:
         if self._read.query is None:
@@ -287,14 +288,12 @@ class PostgresqlSession:
         with self._opened.cursor() as cur:
             cur.execute("SELECT pg_export_snapshot()")
             snapshot = (cur.fetchone() or ("",))[0]
-        yield from read_batches(
-            self._name,
-            conninfo(self._connection),
-            schema=self._connection.schema,
-            snapshot=str(snapshot),
-            sql=self._composed.sql if split.name == ROWS else self._null_rows(),
-            target=self.describe().schema,
-        )
+        sql = self._composed.sql if split.name == ROWS else self._null_rows()
+        yield from self._reader.batches(str(snapshot), sql, self.describe().schema)
+
+    def cancel(self) -> None:
+        """Break off the read."""
+        self._reader.cancel()
 
     def _null_rows(self) -> str:
         select = ", ".join(column.select() for column in self._columns)

@@ -73,24 +73,33 @@ class CopyStream(io.RawIOBase):
 
     Attributes:
         rows: rows that were encoded so far.
+        failure: what was raised while a batch was fetched or encoded; the driver would only say that reading failed.
     """
 
     def __init__(self, wire: Wire, rows: Iterator[pa.RecordBatch]) -> None:
         super().__init__()
         self.rows = 0
+        self.failure: BaseException | None = None
         self._chunks = self._encoded(wire, rows)
         self._chunk = memoryview(b"")
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, at most `size`; empty at the end."""
         while not len(self._chunk):
-            following = next(self._chunks, None)
+            following = self._next()
             if following is None:
                 return b""
             self._chunk = memoryview(following)
         taken = self._chunk[:size] if size >= 0 else self._chunk
         self._chunk = self._chunk[len(taken) :]
         return bytes(taken)
+
+    def _next(self) -> bytes | None:
+        try:
+            return next(self._chunks, None)
+        except BaseException as error:
+            self.failure = error
+            raise
 
     def readable(self) -> bool:
         """Always."""

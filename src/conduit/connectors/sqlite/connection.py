@@ -1,19 +1,20 @@
 """One connection to a SQLite file, and what its driver raises turned into conduit's errors. Knows no table.
 
 ADBC is the only door to the file. Python's own sqlite3 module is another copy of SQLite: two copies in one process do
-not see each other's POSIX locks, and closing a file in one drops the locks of the other.
+not see each other's POSIX locks, and closing a file in one drops the locks of the other. Its plain interface is used:
+the DB-API layer above imports every DataFrame library that is installed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import adbc_driver_manager as adbc
 import adbc_driver_sqlite
-import adbc_driver_sqlite.dbapi as adbc
 
 from conduit.arrow import pa
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
@@ -41,16 +42,17 @@ class Database:
         doing: what it is used for, and on which object, for messages.
     """
 
-    def __init__(self, opened: adbc.Connection, name: str, doing: str) -> None:
+    def __init__(self, driver: adbc.AdbcDatabase, opened: adbc.AdbcConnection, name: str, doing: str) -> None:
+        self._driver = driver
         self._opened = opened
         self.name = name
         self.doing = doing
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement and return all its rows."""
-        with self.mapped(), self._opened.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return cursor.fetchall()
+        with self._executed(sql, values) as reader, self.mapped():
+            columns = [column.to_pylist() for column in reader.read_all().columns]
+        return list(zip(*columns, strict=True))
 
     def first(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         """Run a statement and return its first row."""
@@ -64,19 +66,36 @@ class Database:
     @contextmanager
     def stream(self, sql: str, values: Sequence[object], batch_rows: int) -> Iterator[pa.RecordBatchReader]:
         """The rows of a statement as Arrow batches, read as they are asked for. The caller maps errors of reading."""
-        options = {adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value: str(batch_rows)}
-        with self._opened.cursor(adbc_stmt_kwargs=options) as cursor:
-            with self.mapped():
-                cursor.execute(sql, values or None)
-                reader = cursor.fetch_record_batch()
-            with reader:
-                yield reader
+        with self._executed(
+            sql, values, {adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value: str(batch_rows)}
+        ) as reader:
+            yield reader
 
     def insert(self, table: str, batch: pa.RecordBatch, *, temporary: bool) -> int:
         """Append a batch to a table of the main database, or to a temporary one; returns the number of rows."""
-        place = {} if temporary else {"catalog_name": "main"}
-        with self.mapped(), self._opened.cursor() as cursor:
-            return cursor.adbc_ingest(table, batch, mode="append", temporary=temporary, **place)
+        place = {"adbc.ingest.temporary": "true"} if temporary else {"adbc.ingest.target_catalog": "main"}
+        target = {adbc.INGEST_OPTION_TARGET_TABLE: table, adbc.INGEST_OPTION_MODE: adbc.INGEST_OPTION_MODE_APPEND}
+        with self.mapped(), closing(adbc.AdbcStatement(self._opened)) as statement:
+            statement.set_options(**target, **place)
+            _bind(statement, batch)
+            return int(statement.execute_update())
+
+    @contextmanager
+    def _executed(
+        self, sql: str, values: Sequence[object], options: Mapping[str, str] | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
+        """The result of a statement. What is raised while it is used is the caller's, as far as Arrow raises it."""
+        with closing(adbc.AdbcStatement(self._opened)) as statement:
+            with self.mapped():
+                statement.set_options(**(options or {}))
+                statement.set_sql_query(sql)
+                if values:
+                    statement.prepare()
+                    _bind(statement, pa.record_batch([pa.array([value]) for value in values], _names(len(values))))
+                stream, _ = statement.execute_query()
+                reader = pa.RecordBatchReader.from_stream(stream)
+            with reader:
+                yield reader
 
     @contextmanager
     def mapped(self) -> Iterator[None]:
@@ -93,6 +112,16 @@ class Database:
     def close(self) -> None:
         """Give back the file; an open transaction is rolled back."""
         self._opened.close()
+        self._driver.close()
+
+
+def _bind(statement: adbc.AdbcStatement, batch: pa.RecordBatch) -> None:
+    schema, array = batch.__arrow_c_array__()  # type: ignore[no-untyped-call]  # the stubs lack it
+    statement.bind(array, schema)
+
+
+def _names(count: int) -> list[str]:
+    return [str(place) for place in range(count)]
 
 
 def connect(name: str, path: Path, access: Access, busy_timeout: float, doing: str) -> Database:
@@ -113,10 +142,11 @@ def connect(name: str, path: Path, access: Access, busy_timeout: float, doing: s
     if not path.parent.is_dir():
         raise ConnectionFailed(f"{name}: there is no folder {path.parent}", hint="create it")
     try:
-        opened = adbc.connect(f"{path.as_uri()}?mode={access}", autocommit=True)
+        driver = adbc_driver_sqlite.connect(f"{path.as_uri()}?mode={access}")
+        opened = adbc.AdbcConnection(driver)
     except adbc.Error as error:
         raise translated(f"{name}: open {path}", error) from error
-    database = Database(opened, name, f"open {path}")
+    database = Database(driver, opened, name, f"open {path}")
     try:
         database.rows(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
         database.rows("SELECT count(*) FROM sqlite_schema")

@@ -14,8 +14,9 @@ from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.connection import Access, Database, connect
 from conduit.connectors.sqlite.load import SqliteLoad, move_mark, parameter
 from conduit.connectors.sqlite.types import Column, declared_type, quote
-from conduit.contract import Load, Mark, Write
+from conduit.contract import Load, Write
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed
+from conduit.marks import Mark
 
 _STATE = quote(sql.STATE_TABLE)
 

@@ -11,9 +11,10 @@ from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.connection import Database
 from conduit.connectors.sqlite.types import DIALECT, Column, quote
 from conduit.connectors.sqlite.values import sortable, stored
-from conduit.contract import Committed, Mark, OutcomeUnknown, Staged, Write, changes_nothing
+from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
+from conduit.marks import Mark
 from conduit.strategies import append
 from conduit.strategies.replace import emptied
 from conduit.strategies.statements import Statement, Tables, tally

@@ -1,0 +1,145 @@
+"""Signals, lost connections and retries: a run stops soon, or goes on by itself, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import conduit
+from tests.support.postgres import Database
+from tests.support.processes import start
+from tests.support.project import Project, pipeline
+
+TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
+NONE = {"column": "id", "safety": "none"}
+
+
+def events(database: Database, rows: int) -> None:
+    database.execute(
+        f"CREATE TABLE events AS SELECT g::bigint AS id, repeat('x', 100) AS v FROM generate_series(1, {rows}) g"
+    )
+    database.execute("ALTER TABLE events ADD PRIMARY KEY (id)")
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_in_the_middle_stops_the_run_and_the_next_goes_on(
+    database: Database, project: Project, number: signal.Signals, code: int
+) -> None:
+    events(database, 300_000)
+    query = "SELECT id, v FROM events WHERE id > :last_value ORDER BY id"
+    project.write(
+        pipeline(database.keys, database.keys, query=query, into="copy", incremental=NONE, checkpoint_interval=20_000)
+    )
+    run = start(project.folder)
+    while database.execute("SELECT to_regclass('copy')") == [(None,)] or not database.execute(
+        "SELECT 1 FROM copy LIMIT 1"
+    ):
+        time.sleep(0.01)
+    run.send_signal(number)
+    out, err = run.communicate(timeout=30)
+    assert run.returncode == code, (out, err)
+    assert "goes on from there" in out
+    assert "Traceback" not in err
+    committed = database.execute("SELECT count(*) FROM copy")[0][0]
+    assert 0 < committed < 300_000
+    report = project.run()
+    assert report["read"] == 300_000 - committed
+    assert database.execute("SELECT count(*), count(DISTINCT id) FROM copy") == [(300_000, 300_000)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("safely", [True, False], ids=["while bounds are asked for", "while rows are read"])
+def test_a_statement_that_takes_forever_is_broken_off(
+    database: Database, project: Project, number: signal.Signals, code: int, safely: bool
+) -> None:
+    query = "SELECT x.id FROM (SELECT 1::bigint AS id, pg_sleep(120)) x WHERE x.id > :last_value"
+    mode: dict[str, Any] = {"incremental": NONE} if safely else {"mode": "replace"}
+    text = query if safely else query.replace(" WHERE x.id > :last_value", "")
+    project.write(pipeline(database.keys, database.keys, query=text, into="copy", **mode))
+    run = start(project.folder)
+    asleep = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    while not database.execute(asleep):
+        time.sleep(0.05)
+    began = time.monotonic()
+    run.send_signal(number)
+    run.communicate(timeout=30)
+    assert run.returncode == code
+    assert time.monotonic() - began < 10
+
+
+def test_a_connection_that_is_cut_while_rows_are_read_is_tried_again(database: Database, project: Project) -> None:
+    events(database, 400_000)
+    project.write(
+        pipeline(database.keys, {"type": "parquet", "path": "lake/"}, table="events", into="t", incremental=NONE)
+    )
+    cut = threading.Event()
+    notes: list[str] = []
+
+    def watch(event: conduit.Event) -> None:
+        notes.append(event.note)
+        if event.rows and not cut.is_set():
+            cut.set()
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+
+    report = conduit.run(project.folder / "ingest.yml", watch=watch)["r"]
+    assert cut.is_set()
+    assert (report.exit_code, report.written, report.commits) == (0, 400_000, 1), report.error
+    assert any("trying again" in note for note in notes)
+
+
+def test_a_deadlock_or_lost_destination_is_tried_again_as_a_whole_transaction(
+    database: Database, project: Project
+) -> None:
+    events(database, 200_000)
+    project.write(pipeline(database.keys, database.keys, table="events", into="t", incremental=NONE))
+    cut = threading.Event()
+
+    def watch(event: conduit.Event) -> None:
+        if event.rows and not cut.is_set():
+            cut.set()
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY \"public\"%%'"
+            )
+
+    report = conduit.run(project.folder / "ingest.yml", watch=watch)["r"]
+    assert cut.is_set()
+    assert report.exit_code == 0, report.error
+    assert database.execute("SELECT count(*), count(DISTINCT id) FROM t") == [(200_000, 200_000)]
+
+
+def test_a_dead_server_is_told_after_a_few_tries(project: Project) -> None:
+    nowhere: dict[str, Any] = {"type": "postgresql", "host": "127.0.0.1", "port": 1, "database": "x", "user": "u"}
+    project.write(pipeline(nowhere, {"type": "sqlite", "database": "o.sqlite"}, table="t", incremental_column="id"))
+    began = time.monotonic()
+    report = conduit.run(project.folder / "ingest.yml")["r"]
+    assert report.exit_code == 3
+    assert "src" in report.error
+    assert time.monotonic() - began < 15
+
+
+def test_a_locked_table_is_busy_and_changes_nothing(database: Database, project: Project) -> None:
+    events(database, 10)
+    project.write(pipeline(database.keys, database.keys, table="events", into="t", incremental=NONE))
+    conduit.run(project.folder / "ingest.yml")
+    database.execute("INSERT INTO events VALUES (11, 'x')")
+    holder = database.connect()
+    holder.autocommit = False
+    with holder.cursor() as cur:
+        cur.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        report = conduit.run(project.folder / "ingest.yml")["r"]
+    holder.rollback()
+    holder.close()
+    assert report.exit_code == 75, report.error
+    assert conduit.run(project.folder / "ingest.yml")["r"].written == 1
