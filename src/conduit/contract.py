@@ -347,4 +347,7 @@ def changes_nothing(committed: Committed, old: Mark | None, new: Mark | None) ->
     """Whether a commit would leave rows and mark as they are, so that none is made."""
     if committed.written or committed.deleted:
         return False
-    return new is None or (old is not None and (old.token(), old.complete) == (new.token(), new.complete))
+    if new is None or old is None:
+        return new is None
+    reloads = [mark.position is not None and mark.position.kind == "full" for mark in (old, new)]
+    return all(reloads) or (old.token(), old.complete) == (new.token(), new.complete)

@@ -13,7 +13,6 @@ from conduit.connectors import registry
 from conduit.contract import Destination, Source
 from conduit.errors import ConfigError
 from conduit.marks import Identity
-from conduit.watermarks import accumulating
 
 PRIVATE = ".conduit"
 """The folder beside ingest.yml for locks and history; it may be deleted at any time."""
@@ -92,7 +91,7 @@ def refuse_backfill(resources: Sequence[Resource]) -> None:
         ConfigError: a resource appends, replaces, adds to the target, or has no cursor.
     """
     for resource in resources:
-        if resource.mode != "merge" or resource.incremental is None or accumulating(resource):
+        if resource.mode != "merge" or resource.incremental is None or resource.accumulates:
             raise ConfigError(
                 f"resource {resource.name}: a range can be loaded again only by a merge with an incremental_column "
                 "that does not add to its target; anything else would double rows",

@@ -45,7 +45,9 @@ class Plan:
 def start(job: Job, mark: Mark | None) -> Position | None:
     """What the read goes on from; None: everything is read."""
     everything = job.full_refresh or job.resource.mode == "replace" or job.backfill is not None
-    return None if everything or mark is None else mark.position
+    if everything or mark is None or mark.position is None or mark.position.kind == "full":
+        return None
+    return mark.position
 
 
 def guard(job: Job, since: Position | None, described: Described | None = None) -> Watermark:
@@ -146,7 +148,7 @@ def write_request(job: Job, plan: Plan, target: Reconciled, *, new_table: bool) 
         present_from=plan.read.since if only_recent else None,
         update=resource.update,
         add_columns=target.added,
-        refuse_duplicate_keys=watermarks.accumulating(resource),
+        refuse_duplicate_keys=resource.accumulates,
     )
 
 

@@ -89,7 +89,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             case "cursor", "int":
                 return int(self.value)
             case "files", _:
-                return f"{len(self.files)} files {self.value[:19]}"
+                return f"{len(self.files)} file{'s' * (len(self.files) != 1)} {self.value[:19]}"
             case _:
                 return self.value
 

@@ -89,11 +89,13 @@ class Report:
         run_id: names the run in marks, history and metadata columns.
         pipeline: the project's pipeline.
         resources: one report each, in the order they ran.
+        notes: what a person should know about the project's files.
     """
 
     run_id: str
     pipeline: str
     resources: Sequence[ResourceReport]
+    notes: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -117,5 +119,6 @@ class Report:
             "run_id": self.run_id,
             "pipeline": self.pipeline,
             "exit_code": self.exit_code,
+            "notes": list(self.notes),
             "resources": [resource.as_dict() for resource in self.resources],
         }

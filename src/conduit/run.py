@@ -47,7 +47,7 @@ from conduit.marks import Mark, mark_of
 from conduit.planning import Plan
 from conduit.read_ahead import ReadAhead
 from conduit.report import Report, ResourceReport
-from conduit.rows import Stream
+from conduit.rows import Stream, sliced
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -104,7 +104,7 @@ def run(
             reports.append(run_resource(job))
         if reports[-1].exit_code > 128:
             break
-    return Report(run_id=run_id, pipeline=project.pipeline, resources=reports)
+    return Report(run_id=run_id, pipeline=project.pipeline, resources=reports, notes=project.notes)
 
 
 # --- one resource ---------------------------------------------------------------------------------------
@@ -240,15 +240,16 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
     every = planning.commit_every(job, described)
     mark, handed_out = plan.mark, 0
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
-    with ReadAhead(lambda: extract(session, stream), cancel) as batches:
+    with ReadAhead(lambda: extract(session, stream, plan.read.batch_size), cancel) as batches:
         pieces = Checkpoints(iter(batches), every, cursor)
         if pieces.exhausted and write.mode != "replace":
             return mark
         report.notes += target.notes
         while True:
+            before = mark
             staged, committed, mark = commit_piece(job, write, pieces, plan, mark)
             handed_out += staged
-            count(report, staged, committed, mark)
+            count(report, staged, committed, moved=mark is not before or committed.written > 0)
             crash_point("run.committed")
             if pieces.exhausted:
                 break
@@ -256,15 +257,14 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
     return mark
 
 
-def extract(session: Session, stream: Stream) -> Iterator[pa.RecordBatch]:
+def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterator[pa.RecordBatch]:
     """All batches of the session, split after split, ready for the write. Runs in the reading thread."""
     splits = session.splits()
     for split in splits:
-        for batch in session.read(split):
-            if batch.num_rows:
-                ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and len(splits) > 1)
-                if ready.num_rows:
-                    yield ready
+        for batch in sliced(session.read(split), batch_size):
+            ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and len(splits) > 1)
+            if ready.num_rows:
+                yield ready
 
 
 # --- commit ---------------------------------------------------------------------------------------------
@@ -332,16 +332,16 @@ def new_mark(job: Job, plan: Plan, pieces: Checkpoints, mark: Mark | None, rows:
 # --- record ---------------------------------------------------------------------------------------------
 
 
-def count(report: ResourceReport, staged: int, committed: Committed, mark: Mark | None) -> None:
-    """Add one commit to the report."""
-    report.status = "loaded"
+def count(report: ResourceReport, staged: int, committed: Committed, *, moved: bool) -> None:
+    """Add the rows of one commit to the report; when nothing `moved`, none was made."""
     report.read += staged
     report.inserted += committed.inserted
     report.updated += committed.updated
     report.already_present += committed.already_present
     report.superseded += committed.superseded
-    report.commits += 1
-    report.until = mark.position.shown() if mark and mark.position else None
+    if moved:
+        report.status = "loaded"
+        report.commits += 1
 
 
 def settle_counts(report: ResourceReport, stream: Stream, handed_out: int) -> None:
@@ -361,8 +361,6 @@ def record(job: Job, report: ResourceReport, mark: Mark | None) -> None:
     if job.backfill is not None:
         return
     report.until = mark.position.shown() if mark and mark.position else None
-    if not report.written and not report.commits:
-        report.status = "nothing new"
     job.state_file.put(job.resource.name, report.until)
 
 

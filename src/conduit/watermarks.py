@@ -61,7 +61,7 @@ def choose(resource: Resource, type_: str, *, late_commits: bool) -> Watermark:
     incremental = resource.incremental
     if incremental is None:
         return Watermark()
-    accumulates = accumulating(resource)
+    accumulates = resource.accumulates
     if incremental.safety == "none":
         return Watermark(notes=(_unsafe(resource, incremental),) if late_commits else ())
     if incremental.safety == "lag":
@@ -74,18 +74,17 @@ def _automatic(
     resource: Resource, incremental: Incremental, type_: str, *, late_commits: bool, accumulates: bool
 ) -> Watermark:
     if type_ not in DEFAULT_LAG:
+        if incremental.lag is not None:
+            parse_lag(incremental.lag, type_)
         return Watermark(notes=(_unsafe(resource, incremental),) if late_commits else ())
     if late_commits:
         _refuse_accumulating(resource, accumulates)
         return _looking_back(incremental, type_, f"safety: auto is lag here ({_shown(incremental, type_)})")
-    if incremental.lag is not None or ("timestamp" in type_ and resource.primary_key and not accumulates):
+    is_time = type_ not in ("int", "decimal")
+    if incremental.lag is not None or (is_time and resource.primary_key and not accumulates):
+        _refuse_accumulating(resource, accumulates)
         return _looking_back(incremental, type_, f"safety: auto is lag here ({_shown(incremental, type_)})")
-    return Watermark()
-
-
-def accumulating(resource: Resource) -> bool:
-    """Whether `update:` reads the target, so that a row that is merged twice counts twice."""
-    return any("target." in expression.lower().replace('"', "") for expression in resource.update.values())
+    return Watermark(notes=(_equal_times(resource, incremental),) if is_time and not accumulates else ())
 
 
 def key_of(resource: Resource, described: Described, watermark: Watermark) -> tuple[str, ...]:
@@ -139,6 +138,13 @@ def _unsafe(resource: Resource, incremental: Incremental) -> str:
     return (
         f"warning: {resource.name} compares {incremental.column} strictly; rows that commit late, below the "
         "watermark, are never loaded"
+    )
+
+
+def _equal_times(resource: Resource, incremental: Incremental) -> str:
+    return (
+        f"{resource.name} compares {incremental.column} strictly: a row that gets the time of the watermark, or an "
+        "earlier one, after this run is never loaded; with a primary_key the next runs look back"
     )
 
 

@@ -90,7 +90,8 @@ def test_a_connection_that_is_cut_while_rows_are_read_is_tried_again(database: D
         if event.rows and not cut.is_set():
             cut.set()
             database.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND datname = current_database()"
             )
 
     report = conduit.run(project.folder / "ingest.yml", watch=watch)["r"]

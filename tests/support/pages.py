@@ -7,6 +7,7 @@ A comment right before a block says something about it, and no reader of the pag
     <!-- output -->               the block is what the Python block before it prints
     <!-- refused -->              the block is an ingest.yml that must not load
     <!-- database: shop -->       the SQL runs in this database
+    <!-- installed: cellar -->    the ingest.yml loads where this connector of another package is installed
     <!-- not run: reason -->      the block cannot run here, and why
 """
 
@@ -16,6 +17,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from conduit import ResourcePlan
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -144,3 +147,8 @@ def table(page: Path, heading: str) -> list[list[str]]:
 def code(cell: str) -> list[str]:
     """The words in backquotes of a cell."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+def carried(plan: ResourcePlan) -> list[str]:
+    """The Arrow types of the columns c0, c1, … that a plan would create a table with."""
+    return re.findall(r"c\d+ (.+?)(?:, (?=c\d+ )|\)$)", plan.changes[0].partition(" (")[2])

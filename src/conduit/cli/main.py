@@ -57,9 +57,10 @@ def main() -> None:
     """Run the command line and leave with the exit code of docs/cli.md."""
     watch_signals()
     debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
         refuse_outside_tests()
-        code = conduit.main(standalone_mode=False)
+        code = conduit.main(arguments, standalone_mode=False)
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:

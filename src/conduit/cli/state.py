@@ -115,7 +115,9 @@ def _text(found: remember.Remembered) -> str:
     mark = found.mark
     if mark is None:
         return f"{found.resource}: no mark; state file {found.file}"
-    shown = repr(mark.position.shown()) if mark.position else "reset: the next run loads everything"
+    shown = "reset: the next run loads everything"
+    if mark.position is not None:
+        shown = "whole reload" if mark.position.kind == "full" else repr(mark.position.shown())
     unfinished = "" if mark.complete else ", in the middle of a run"
     return (
         f"{found.resource}: mark {shown}{unfinished}, run {mark.run_id} at {mark.committed_at}; state file {found.file}"

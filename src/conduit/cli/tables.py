@@ -17,7 +17,8 @@ def report_text(report: Report) -> str:
     failed = sum(1 for resource in report.resources if resource.exit_code)
     rows = sum(resource.written for resource in report.resources)
     last = f"{len(report.resources) - failed} ok, {failed} failed, {rows:,} rows written (run {report.run_id})"
-    return "\n".join([*(_resource_text(resource) for resource in report.resources), last])
+    notes = [f"note: {note}" for note in report.notes]
+    return "\n".join([*(_resource_text(resource) for resource in report.resources), *notes, last])
 
 
 def _resource_text(report: ResourceReport) -> str:

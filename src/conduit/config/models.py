@@ -148,6 +148,16 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     on_changed_file: OnChangedFile = "error"
     where: str = ""
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether a row that is merged twice counts twice."""
+        return reads_target(self.update)
+
+
+def reads_target(update: Mapping[str, str]) -> bool:
+    """Whether an expression of `update:` builds on what the target holds."""
+    return any("target." in expression.lower().replace('"', "") for expression in update.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:

@@ -12,7 +12,7 @@ from typing import cast
 from conduit.config.connections import Entry
 from conduit.config.convert import WRONG, Draft
 from conduit.config.document import ResourceKeys
-from conduit.config.models import Incremental
+from conduit.config.models import Incremental, reads_target
 from conduit.config.names import name_problem, table_problem
 from conduit.config.nodes import MappingNode, ScalarNode
 from conduit.config.problems import Problems, shown
@@ -118,6 +118,10 @@ def incremental(line: Line) -> Incremental | None:
         return Incremental(column=keys.incremental_column) if keys.incremental_column else None
     if keys.incremental.safety == "xid_window":
         line.refuse("safety: xid_window comes with a later version; use `lag` until then", "incremental")
+    if keys.incremental.safety == "none" and keys.incremental.lag is not None:
+        line.refuse(
+            "lag says how far to look back, and safety: none does not look back: take one of them out", "incremental"
+        )
     return keys.incremental
 
 
@@ -168,6 +172,8 @@ def check_mode(line: Line, chosen: Mode) -> None:
         )
     if chosen == "merge" and line.setting("primary_key") is None:
         line.refuse("mode merge needs a primary_key: the columns by which a row is found again", "mode")
+    if chosen == "merge" and line.relation == "sql" and not line.has_cursor and reads_target(line.keys.update):
+        line.refuse("update adds to the target, and without a cursor every run would add all rows again", "update")
     if chosen != "merge" and line.draft.said("update"):
         line.refuse(f"update says what a merge does to rows that are already there; the mode is {chosen}", "update")
 

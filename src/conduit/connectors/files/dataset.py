@@ -39,6 +39,7 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         seq: number of the load, one more than that of the load before.
+        first: number of the oldest load; a replace begins anew.
         type: format of the parts.
         marks: all marks of the table.
         schema: columns of the table, as a base64 Arrow schema; empty when nothing was ever written.
@@ -48,6 +49,7 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     seq: int
+    first: int = 1
     type: PartFormat
     marks: tuple[Mark, ...] = ()
     schema: str = ""
@@ -72,12 +74,17 @@ def newest(folder: Path) -> LoadRecord | None:
     if not numbers:
         return None
     try:
-        _require_whole(folder, numbers)
-        return _read(folder / load_name(numbers[-1]) / MARK_FILE, numbers[-1])
+        return _newest_of(folder, numbers)
     except StateConflict:
         if _numbers(folder) == numbers:
             raise
     return newest(folder)  # the folder was exchanged, or got a load, while it was looked at
+
+
+def _newest_of(folder: Path, numbers: Sequence[int]) -> LoadRecord:
+    record = _read(folder / load_name(numbers[-1]) / MARK_FILE, numbers[-1])
+    _require_whole(folder, [record.first - 1, *numbers])
+    return record
 
 
 def _numbers(folder: Path) -> list[int]:

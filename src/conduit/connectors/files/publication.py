@@ -159,8 +159,10 @@ class Publication:
     ) -> LoadRecord:
         kept = before.rows if before and not self._replaces else 0
         known = before.schema if before else ""
+        seq = before.seq + 1 if before else 1
         return LoadRecord(
-            seq=before.seq + 1 if before else 1,
+            seq=seq,
+            first=seq if self._replaces or before is None else before.first,
             type=self._place.format,
             marks=swapped(before.marks if before else (), old, new, self._place.table),
             schema=dataset.schema_text(schema) if schema is not None else known,

@@ -127,7 +127,7 @@ def _remove_dead(beside: Path, prefix: str) -> None:
         lock = _lock_of(folder)
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except (Timeout, FileNotFoundError):  # somebody holds it, or has removed it since the glob
             continue
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg2.extensions
 
@@ -15,15 +16,21 @@ SELECT t.oid, t.typname, format_type(t.oid, NULL), t.typnamespace = 'pg_catalog'
 FROM pg_type t WHERE t.oid = ANY(%s)
 """
 _ATTRIBUTES = """
-SELECT a.attrelid, a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull
+SELECT a.attrelid, a.attnum, a.atttypid, format_type(a.atttypid, a.atttypmod), a.attnotnull
 FROM pg_attribute a WHERE a.attrelid = ANY(%s) AND a.attnum > 0
 """
 _TABLE = """
-SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), t.typnamespace = 'pg_catalog'::regnamespace,
-       NOT a.attnotnull, c.relpersistence
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
-WHERE c.oid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-ORDER BY a.attnum
+WITH RECURSIVE plain AS (  -- a domain is the type that it stands on
+  SELECT a.attrelid, a.attnum, a.attname, a.atttypid AS type, a.atttypmod AS modifier, a.attnotnull, a.attgenerated
+  FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+  SELECT p.attrelid, p.attnum, p.attname, t.typbasetype, t.typtypmod, p.attnotnull OR t.typnotnull, p.attgenerated
+  FROM plain p JOIN pg_type t ON t.oid = p.type AND t.typtype = 'd'
+)
+SELECT p.attname, t.typname, format_type(p.type, p.modifier), t.typnamespace = 'pg_catalog'::regnamespace,
+       NOT p.attnotnull, c.relpersistence, p.attgenerated <> ''
+FROM plain p JOIN pg_type t ON t.oid = p.type AND t.typtype <> 'd' JOIN pg_class c ON c.oid = p.attrelid
+ORDER BY p.attnum
 """
 _KEY = """
 SELECT i.indkey::int2[] FROM pg_index i
@@ -54,11 +61,11 @@ def output_columns(
     for column in described:
         type_name, formatted, builtin = types[column.type_code]
         origin = attributes.get((column.table_oid, column.table_column))
-        if type_name == "numeric" and column.precision is not None and column.precision < 65535:
-            formatted = f"numeric({column.precision},{column.scale})"
-        elif origin is not None and builtin:
-            formatted = origin[0]
-        not_null = trust_not_null and origin is not None and origin[1]
+        if origin is not None and origin[0] == column.type_code:  # of a domain only the type below it is told
+            formatted = origin[1]
+        elif type_name == "numeric" and column.precision is not None and column.precision < 65535:
+            formatted = f"numeric({column.precision},{_signed(column.scale or 0)})"
+        not_null = trust_not_null and origin is not None and origin[2]
         columns.append(Column(column.name, type_name, formatted, builtin, nullable=not not_null))
     return columns
 
@@ -75,9 +82,29 @@ def unique_key(cursor: Cursor, described: Sequence[psycopg2.extensions.Column]) 
     return tuple(names[number] for number in numbers) if all(number in names for number in numbers) else ()
 
 
-def table_columns(cursor: Cursor, table: str) -> tuple[list[Column], bool]:
-    """The columns of a table (empty: there is none), and whether it survives a crash (it is not UNLOGGED)."""
-    cursor.execute(_TABLE, (table,))
+def _signed(scale: int) -> int:
+    """The scale of a numeric, which the protocol carries in eleven bits."""
+    return scale - 2048 if scale > 1023 else scale
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as the catalogue knows it.
+
+    Attributes:
+        columns: that rows can be written to; none: there is no such table.
+        generated: names of the columns that the server computes.
+        durable: it survives a crash of the server (it is not UNLOGGED).
+    """
+
+    columns: list[Column]
+    generated: tuple[str, ...] = ()
+    durable: bool = True
+
+
+def table(cursor: Cursor, name: str) -> Table:
+    """What the catalogue knows of the table with this quoted name."""
+    cursor.execute(_TABLE, (name,))
     rows = cursor.fetchall()
-    columns = [Column(*row[:5]) for row in rows]
-    return columns, all(row[5] != "u" for row in rows)
+    columns = [Column(*row[:5]) for row in rows if not row[6]]
+    return Table(columns, tuple(row[0] for row in rows if row[6]), all(row[5] != "u" for row in rows))

@@ -42,9 +42,10 @@ class PostgresqlDestination:
         with mapped(self._name, "check"), self._database().cursor() as cur:
             cur.execute(
                 "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
-                "current_setting('server_version')), "
-                "coalesce(has_schema_privilege(to_regnamespace(quote_ident(%s))::oid, 'CREATE, USAGE'), false)",
-                (schema,),
+                "current_setting('server_version')), coalesce(has_schema_privilege(s.oid, 'USAGE') AND "
+                "(has_schema_privilege(s.oid, 'CREATE') OR to_regclass(%s) IS NOT NULL), false) "
+                "FROM (SELECT to_regnamespace(quote_ident(%s))::oid AS oid) s",
+                (self._marks.table, schema),
             )
             found, may_create = cur.fetchone() or ("", False)
         if not may_create:
@@ -106,30 +107,39 @@ class PostgresqlDestination:
 
     def _columns(self, cur: catalogue.Cursor, table: str) -> list[Column]:
         name = catalogue.qualified(self._connection.schema, table)
-        columns, durable = catalogue.table_columns(cur, name)
-        if not durable:
+        found = catalogue.table(cur, name)
+        if not found.durable:
             raise ConfigError(
                 f"{self._name}: table {table} is UNLOGGED: a crash of the server empties it, but keeps the mark",
                 hint=f"ALTER TABLE {name} SET LOGGED",
             )
-        return columns
+        return found.columns
+
+    def _refuse_generated(self, cur: catalogue.Cursor, write: Write) -> None:
+        found = catalogue.table(cur, catalogue.qualified(self._connection.schema, write.table))
+        generated = [name for name in write.schema.names if name in found.generated]
+        if generated:
+            raise ConfigError(
+                f"{self._name}: table {write.table} computes {', '.join(generated)} itself, so rows cannot bring it",
+                hint="leave it out of the query",
+            )
 
     def _prepared(self, cur: catalogue.Cursor, write: Write) -> list[Column]:
         """The columns of the target, after it was created or extended if that was needed."""
         columns = self._columns(cur, write.table)
-        cur.execute("SELECT to_regclass(%s) IS NULL", (self._marks.table,))
-        without_state = (cur.fetchone() or (True,))[0]
-        if columns and not write.add_columns and not without_state:
+        if columns and not write.add_columns and self._marks.exist(cur):
             return columns
+        self._refuse_generated(cur, write)
         cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        cur.execute(_DDL_LOCK, (self._connection.schema,))
         self._create_state_table(cur)
         self._create_table(cur, write)
         return self._columns(cur, write.table)
 
     def _create_state_table(self, cur: catalogue.Cursor) -> None:
+        """Make the table of marks; one that is there needs no right to create."""
         cur.execute(_DDL_LOCK, (self._connection.schema,))
-        cur.execute(sql.create_marks(self._marks.table))
+        if not self._marks.exist(cur):
+            cur.execute(sql.create_marks(self._marks.table))
 
     def _create_table(self, cur: catalogue.Cursor, write: Write) -> None:
         """CREATE TABLE or ADD COLUMN; with a key that the loads look rows up by, a primary key."""

@@ -22,7 +22,12 @@ class Marks:
     def read(self, cur: Cursor, table: str, *, wait: bool) -> list[Mark]:
         """The marks of a target; with `wait` after a transaction that is moving one has ended."""
         cur.execute(sql.read_marks(self.table, _parameter) + (" FOR UPDATE" if wait else ""), (table,))
-        return [Mark.from_json(row[0]) for row in cur.fetchall()]
+        return sql.marks((row[0] for row in cur.fetchall()), table)
+
+    def exist(self, cur: Cursor) -> bool:
+        """Whether the table of marks is there."""
+        cur.execute("SELECT to_regclass(%s) IS NOT NULL", (self.table,))
+        return bool((cur.fetchone() or (False,))[0])
 
     def move(self, cur: Cursor, old: Mark | None, new: Mark) -> None:
         """Set the mark if it still is `old` (I3); the last statement before COMMIT, so that nobody waits for long.

@@ -103,20 +103,25 @@ def _plain(column: AnyArray) -> AnyArray:
 
 
 def _refuse_sentinels(column: AnyArray, name: str) -> None:
-    if pa.types.is_date(column.type):
-        ends = pc.min_max(column.view(pa.int32()))
-        first, last = _FIRST_DAY, _LAST_DAY
-    elif pa.types.is_timestamp(column.type):
-        ends = pc.min_max(column.view(pa.int64()))
-        first, last = _FIRST_DAY * _DAY_US, (_LAST_DAY + 1) * _DAY_US - 1
-    else:
+    limits = _limits(column.type)
+    if limits is None:
         return
+    ends = pc.min_max(column.view(pa.int32() if column.type.bit_width == 32 else pa.int64()))
     low, high = ends["min"].as_py(), ends["max"].as_py()
-    if low is not None and (low < first or high > last):
+    if low is not None and (low < limits[0] or high > limits[1]):
         raise DataError(
-            f"column {name} holds infinity or a date outside the years 1 to 9999, which cannot be carried",
+            f"column {name} holds infinity, a year outside 1 to 9999 or the time 24:00, which cannot be carried",
             hint=f"select it as text: `{name}::text AS {name}`, or filter those rows",
         )
+
+
+def _limits(type_: pa.DataType) -> tuple[int, int] | None:
+    """The lowest and the highest value that stands for a day or a time; None: any value does."""
+    if pa.types.is_date(type_):
+        return _FIRST_DAY, _LAST_DAY
+    if pa.types.is_timestamp(type_):
+        return _FIRST_DAY * _DAY_US, (_LAST_DAY + 1) * _DAY_US - 1
+    return (0, _DAY_US - 1) if pa.types.is_time(type_) else None
 
 
 @contextmanager
@@ -125,6 +130,8 @@ def _mapped(name: str) -> Iterator[None]:
         yield
     except adbc_driver_manager.Error as error:
         raise by_sqlstate(f"{name}: {' '.join(str(error).split())}", error.sqlstate or "08") from error
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{name}: a value cannot be carried by Arrow: {error}") from error
     except OSError as error:  # how ADBC reports what happens while rows stream
         raise _streaming(name, str(error)) from error
 
@@ -134,7 +141,7 @@ def _streaming(name: str, text: str) -> ConduitError:
     if NESTED in text:
         return DataError(
             f"{name}: {told[told.index(NESTED) + len('conduit: ') :][:200]}",
-            hint="arrays with more than one dimension: select them as text, `to_jsonb(column)::text`",
+            hint="only plain lists can be carried: select it as text, `to_jsonb(column)::text`",
         )
     if "ERROR:" in text:
         return DataError(f"{name}: the query failed while its rows were read: {told}")

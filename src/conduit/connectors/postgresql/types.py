@@ -15,8 +15,8 @@ from conduit.strategies.statements import Dialect
 DIALECT = Dialect(name="postgresql", row_id="ctid")
 quote = DIALECT.quote
 
-NESTED = "conduit: nested array in column "
-"""Begins the text of the cast that fails when an array has more than one dimension (ADBC would flatten it)."""
+NESTED = "conduit: array with dimensions or bounds of its own in column "
+"""Begins the text of the cast that fails for an array that is no plain list (ADBC would flatten it)."""
 
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _ARRAYS = {"_int2", "_int4", "_int8", "_float4", "_float8", "_bool", "_text", "_date", "_timestamp"}
@@ -51,7 +51,8 @@ class Column:
         if self.type_name in _ARRAYS:
             told = (NESTED + self.name + ": ").replace("'", "''")
             nested = f"('{told}' || {column}::text)::{self.formatted}"
-            return f"CASE WHEN array_ndims({column}) > 1 THEN {nested} ELSE {column} END AS {quote(self.name)}"
+            odd = f"array_ndims({column}) > 1 OR array_lower({column}, 1) <> 1"
+            return f"CASE WHEN {odd} THEN {nested} ELSE {column} END AS {quote(self.name)}"
         if self.type_name in _plain():
             return column
         return f"{column}::text AS {quote(self.name)}"

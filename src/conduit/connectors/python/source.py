@@ -6,15 +6,16 @@ value instead, and what it returns is filtered all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from conduit import schemas
-from conduit.arrow import pa
+from conduit.arrow import AnyArray, AnyField, pa
 from conduit.bounds import ROWS, Bounds, bounds
 from conduit.connectors.python.config import PythonConnection
 from conduit.contract import Described, Read, Session, Split, Until
@@ -41,6 +42,7 @@ class PythonSource:
     def __init__(self, name: str, connection: PythonConnection, folder: Path, given: object) -> None:  # noqa: ARG002
         self._name = name
         self._given = given
+        self._passed = False
 
     def check(self) -> str:
         """The object is there, or nothing was handed over."""
@@ -48,7 +50,12 @@ class PythonSource:
 
     @contextmanager
     def open(self, read: Read) -> Iterator[Session]:
-        """The object, opened as a stream of batches."""
+        """The object, opened as a stream of batches.
+
+        Raises:
+            ConfigError: there is none, or it is of no kind that can be read.
+            DataError: it can be read once only, and was.
+        """
         if self._given is None:
             raise ConfigError(
                 f"source {self._name} is of type python, and no object was given",
@@ -56,13 +63,23 @@ class PythonSource:
             )
         last = read.since.shown() if read.since else None
         given = cast("Callable[[object], object]", self._given)(last) if callable(self._given) else self._given
+        if given is self._given and _is_passing(given):
+            self._pass_once(given)
         yield PythonSession(self._name, stream_of(given, self._name), read)
+
+    def _pass_once(self, given: object) -> None:
+        if self._passed:
+            raise DataError(
+                f"source {self._name}: a {type(given).__name__} can be read once, and a part of it was read before",
+                hint="run again with a new one; a function that makes one can be called again",
+            )
+        self._passed = True
 
 
 class PythonSession:
     """One pass over an object."""
 
-    def __init__(self, name: str, stream: pa.RecordBatchReader, read: Read) -> None:
+    def __init__(self, name: str, stream: Stream, read: Read) -> None:
         self._name = name
         self._stream = stream
         self._read = read
@@ -98,16 +115,41 @@ class PythonSession:
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 - there is only one
         """The rows above the watermark, in the declared types."""
-        for batch in self._stream:
-            arrays = [
-                schemas.cast(column, field.type, field.name)
-                for column, field in zip(batch.columns, self._schema, strict=True)
-            ]
+        for batch in self._stream.batches:
+            arrays = [self._column(batch, field) for field in self._schema]
             ready = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
             yield self._bounds.keep(ready) if self._bounds else ready
 
+    def _column(self, batch: pa.RecordBatch, field: AnyField) -> AnyArray:
+        """A column by its name; only `columns:` turns text into something else."""
+        if sorted(batch.schema.names) != sorted(self._schema.names):
+            raise DataError(
+                f"source {self._name}: a batch has the columns {', '.join(batch.schema.names)}, the first had "
+                f"{', '.join(self._schema.names)}",
+                hint="give all batches the same columns",
+            )
+        column = batch.column(field.name)
+        if field.name not in self._read.columns and not schemas.castable(_plain(column.type), field.type):
+            raise DataError(
+                f"source {self._name}: column {field.name} is {column.type} in a batch, {field.type} before"
+            )
+        return schemas.cast(column, field.type, field.name)
 
-def stream_of(given: object, name: str) -> pa.RecordBatchReader:
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Batches, and the schema of the first."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def _is_passing(given: object) -> bool:
+    """Whether an object is used up by being read: iterators, and Arrow streams that know no length."""
+    return isinstance(given, Iterator) or (isinstance(given, ArrowStream) and not isinstance(given, Sized))
+
+
+def stream_of(given: object, name: str) -> Stream:
     """Any supported object as a stream of record batches.
 
     Raises:
@@ -115,13 +157,12 @@ def stream_of(given: object, name: str) -> pa.RecordBatchReader:
         DataError: the rows of an iterator do not fit together.
     """
     if isinstance(given, ArrowStream):
-        return pa.RecordBatchReader.from_stream(given)
+        reader = pa.RecordBatchReader.from_stream(given)
+        return Stream(reader.schema, iter(reader))
     if isinstance(given, Iterable):
         batches = _batches(given, name)
         first = next(batches, None)
-        if first is None:
-            return pa.RecordBatchReader.from_batches(pa.schema([]), [])
-        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+        return Stream(first.schema, chain([first], batches)) if first is not None else Stream(pa.schema([]), batches)
     raise ConfigError(
         f"source {name}: a {type(given).__name__} cannot be read",
         hint="give a DataFrame, an Arrow table, an iterator of either or of dicts, or a function that returns one",
