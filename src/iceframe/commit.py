@@ -1,0 +1,174 @@
+"""One commit: files, summary and properties in one step of the catalog, by compare-and-swap, with a loop of our own.
+
+pyiceberg's own loop repeats a lost race on the new head without asking: the same append lands twice. Here every attempt
+asks again: is the mark still where this run began, do the files still fit, did an earlier attempt land after all.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, RESTError, ValidationException
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import ancestors_of
+from pyiceberg.table.update import (
+    AssertCurrentSchemaId,
+    AssertDefaultSpecId,
+    AssertTableUUID,
+    SetPropertiesUpdate,
+    TableRequirement,
+    TableUpdate,
+)
+from sqlalchemy.exc import DBAPIError
+
+from iceframe.change import Change
+from iceframe.errors import ConflictError, OutcomeUnknownError
+from iceframe.internals import StagedSnapshot, send, stage_snapshot
+
+ATTEMPTS = 20
+"""How often a race may be lost before the commit gives up."""
+LONGEST_WAIT = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a commit does once it has seen the head; computed again after every lost race.
+
+    Attributes:
+        change: files; None: nothing would change, and no snapshot is made.
+        summary: entries for the summary of the snapshot.
+        properties: table properties that change in the same step.
+    """
+
+    change: Change | None
+    summary: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a commit did.
+
+    Attributes:
+        snapshot_id: the new snapshot; None: there was nothing to change.
+        change: the files that it added and took away.
+        attempts: how often it was tried.
+    """
+
+    snapshot_id: int | None
+    change: Change | None
+    attempts: int = 1
+
+
+def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BRANCH) -> Done:
+    """Make one snapshot with everything that a plan says, or none.
+
+    Args:
+        table: refreshed before each attempt.
+        plan: looks at the table as it is now and says what to do; it may stop the commit by raising. An append returns
+            the same files each time, a merge works them out again.
+        branch: whose head moves.
+
+    Raises:
+        ConflictError: the race was lost too often, or the table's schema changed while the files were written.
+        OutcomeUnknownError: the catalog did not answer and could not be asked.
+    """
+    tried: dict[int, Change] = {}
+    for attempt in range(1, ATTEMPTS + 1):
+        if attempt > 1:
+            time.sleep(random.uniform(0.2, 1) * min(LONGEST_WAIT, 0.02 * 2**attempt))  # noqa: S311 - no secret
+            refreshed(table)
+        if landed := _landed(table, branch, tried):
+            return Done(snapshot_id=landed, change=tried[landed], attempts=attempt)
+        planned = plan(table)
+        if planned.change is None:
+            return Done(snapshot_id=None, change=None, attempts=attempt)
+        staged = _staged(table, planned, planned.change, branch)
+        if staged is None:
+            continue
+        tried[staged.snapshot_id] = planned.change
+        if _sent(table, staged, planned, planned.change):
+            return Done(snapshot_id=staged.snapshot_id, change=planned.change, attempts=attempt)
+    raise ConflictError(
+        f"{'.'.join(table.name())}: other writers came first {ATTEMPTS} times in a row",
+        hint="nothing was written; run it again when fewer of them write",
+    )
+
+
+def refreshed(table: Table) -> Table:
+    """The table as the catalog has it now.
+
+    Raises:
+        OutcomeUnknownError: the catalog does not answer.
+    """
+    try:
+        return table.refresh()
+    except (RESTError, DBAPIError, OSError) as error:
+        raise OutcomeUnknownError(
+            f"{'.'.join(table.name())}: the catalog does not answer: {error}",
+            hint="whether the last commit took place is not known; run it again, the mark tells",
+        ) from error
+
+
+def _staged(table: Table, planned: Plan, change: Change, branch: str) -> StagedSnapshot | None:
+    """None: a file that the plan takes away is gone already, so it has to look again."""
+    if any(file.spec_id != table.metadata.default_spec_id for file in change.added):
+        raise ConflictError(
+            f"{'.'.join(table.name())}: the partition spec was changed while the files were written",
+            hint="nothing was written; run it again",
+        )
+    try:
+        return stage_snapshot(table, change, branch=branch, summary=dict(planned.summary))
+    except ValidationException as error:
+        _log.info("the head moved while a commit was planned: %s", error)
+        return None
+
+
+def _sent(table: Table, staged: StagedSnapshot, planned: Plan, change: Change) -> bool:
+    """Ask the catalog; False: somebody else came first, or nobody knows."""
+    updates: tuple[TableUpdate, ...] = staged.updates
+    if planned.properties:
+        updates = (*updates, SetPropertiesUpdate(updates=dict(planned.properties)))
+    try:
+        send(table, updates, (*staged.requirements, *_also_required(table, change)))
+    except (CommitFailedException, ValidationException) as error:
+        _log.info("another commit came first: %s", error)
+        _remove(table, staged)
+        return False
+    except (CommitStateUnknownException, RESTError, DBAPIError, OSError) as error:
+        _log.warning("the outcome of a commit is not known, the catalog is asked: %s", error)
+        return False
+    return True
+
+
+def _also_required(table: Table, change: Change) -> tuple[TableRequirement, ...]:
+    """What the files were written for must still be so."""
+    same = AssertTableUUID(uuid=table.metadata.table_uuid)
+    if not change.added:
+        return (same,)
+    return (
+        same,
+        AssertCurrentSchemaId.model_validate({"current-schema-id": table.metadata.current_schema_id}),
+        AssertDefaultSpecId.model_validate({"default-spec-id": table.metadata.default_spec_id}),
+    )
+
+
+def _landed(table: Table, branch: str, tried: Mapping[int, Change]) -> int | None:
+    """The attempt that took place although it was reported as failed."""
+    if not tried:
+        return None
+    head = table.metadata.snapshot_by_name(branch)
+    return next((one.snapshot_id for one in ancestors_of(head, table.metadata) if one.snapshot_id in tried), None)
+
+
+def _remove(table: Table, staged: StagedSnapshot) -> None:
+    """The metadata files of an attempt that certainly did not take place."""
+    for path in staged.paths:
+        table.io.delete(path)

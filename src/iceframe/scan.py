@@ -1,0 +1,271 @@
+"""Reading a table at one snapshot: batches, a Polars frame, a lazy frame. Knows nothing of what changed since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import polars as pl
+import pyarrow as pa
+from pyiceberg.exceptions import ResolveError
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.parser import parse
+from pyiceberg.io import FileIO
+from pyiceberg.schema import Schema
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.metadata import TableMetadata
+
+from iceframe.errors import IceFrameError, SchemaError, StorageError, UnsupportedError, ValidationError
+from iceframe.internals import read_file
+from iceframe.parallel import in_order
+from iceframe.schemas import arrow_schema
+
+Where = str | BooleanExpression | pl.Expr | None
+"""A filter: SQL-like text (`amount > 10 and day = '2024-01-01'`), a pyiceberg expression, or a Polars expression."""
+
+_ALL = AlwaysTrue()
+_AT_ONCE = 2
+_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """A pinned read: what it gives does not change, whatever is committed meanwhile.
+
+    Attributes:
+        metadata: the table's, as it was when the read was pinned.
+        io: opens files.
+        snapshot_id: what is read; None: an empty table.
+        schema: the columns that are read.
+        where: a condition that pyiceberg can prune files by.
+        also: a Polars condition, applied to the rows that were read.
+        limit: rows at most.
+    """
+
+    metadata: TableMetadata
+    io: FileIO
+    snapshot_id: int | None
+    schema: Schema
+    where: BooleanExpression = field(default_factory=AlwaysTrue)
+    also: pl.Expr | None = None
+    limit: int | None = None
+
+    def files(self) -> list[FileScanTask]:
+        """The data files to read, with the deletes that belong to each.
+
+        Raises:
+            UnsupportedError: the table has equality deletes.
+            StorageError: a manifest is missing or corrupt.
+        """
+        if self.snapshot_id is None:
+            return []
+        with storage("the manifests"):
+            return list(planned(self.metadata, self.io, self.snapshot_id, self.where))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, batch by batch, in bounded memory.
+
+        Raises:
+            StorageError: a data file is missing or corrupt.
+        """
+        rows = read_batches(self.metadata, self.io, self.files(), self._read_schema(), self.where)
+        return _limited(self._filtered(rows), self.limit)
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows as an Arrow stream."""
+        return pa.RecordBatchReader.from_batches(arrow_schema(self.schema), self.batches())
+
+    def frame(self) -> pl.DataFrame:
+        """The rows as a Polars frame, with the table's columns and types even without rows."""
+        return framed(self.batches(), self.schema)
+
+    def lazy(self) -> pl.LazyFrame:
+        """The rows as a lazy Polars frame, read batch by batch when it is collected."""
+        return pl.LazyFrame._scan_python_function(  # noqa: SLF001
+            self.frame().schema, lambda *_: self.frame()
+        )
+
+    def count(self) -> int:
+        """The number of rows; files without deletes and without a filter are counted by their metadata."""
+        files = self.files()
+        if isinstance(self.where, AlwaysTrue) and self.also is None and not any(one.delete_files for one in files):
+            rows = sum(one.file.record_count for one in files)
+            return rows if self.limit is None else min(rows, self.limit)
+        return sum(batch.num_rows for batch in self.batches())
+
+    def _read_schema(self) -> Schema:
+        """The columns to read: those of the answer, and those that the Polars condition looks at."""
+        if self.also is None:
+            return self.schema
+        names = [field.name for field in self.schema.fields]
+        return chosen(self.metadata.schema(), [*names, *(n for n in self.also.meta.root_names() if n not in names)])
+
+    def _filtered(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        if self.also is None:
+            yield from rows
+            return
+        shape = arrow_schema(self.schema)
+        for batch in rows:
+            kept = _frame_of(batch).filter(self.also).select(shape.names)
+            yield from kept.to_arrow().cast(shape).to_batches()
+
+
+def pinned(
+    table: Table,
+    *,
+    columns: Sequence[str] | None = None,
+    where: Where = None,
+    snapshot_id: int | None = None,
+    branch: str | None = None,
+    limit: int | None = None,
+) -> Scan:
+    """A read of the table at a snapshot: the one named, or the head of a branch (of main unless said).
+
+    Raises:
+        ValidationError: no such snapshot or branch, an unknown column, a filter that makes no sense.
+    """
+    metadata = table.metadata
+    if snapshot_id is None:
+        head = metadata.snapshot_by_name(branch or "main")
+        if head is None and branch not in {None, "main"}:
+            raise ValidationError(f"{'.'.join(table.name())} has no branch or tag {branch!r}")
+        snapshot_id = head.snapshot_id if head else None
+        schema = metadata.schema()
+    else:
+        schema = _schema_of(metadata, snapshot_id)
+    condition, also = conditions(where)
+    return Scan(
+        metadata=metadata,
+        io=table.io,
+        snapshot_id=snapshot_id,
+        schema=chosen(schema, columns),
+        where=condition,
+        also=also,
+        limit=limit,
+    )
+
+
+def read_batches(
+    metadata: TableMetadata,
+    io: FileIO,
+    files: Iterable[FileScanTask],
+    schema: Schema,
+    where: BooleanExpression = _ALL,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of data files, file after file, each batch in exactly `arrow_schema(schema)`.
+
+    Two files are read ahead, a few batches of each: memory does not grow with the rows.
+
+    Raises:
+        StorageError: a file is missing or corrupt.
+    """
+    shape = arrow_schema(schema)
+
+    def rows(task: FileScanTask) -> Iterator[pa.RecordBatch]:
+        with storage(task.file.file_path):
+            for batch in read_file(metadata, io, task, schema, where):
+                yield pa.RecordBatch.from_arrays(batch.columns, names=batch.schema.names).cast(shape)
+
+    return in_order((partial(rows, task) for task in files), ahead=_AT_ONCE, depth=_DEPTH)
+
+
+def planned(
+    metadata: TableMetadata, io: FileIO, snapshot_id: int, where: BooleanExpression = _ALL
+) -> Iterable[FileScanTask]:
+    """The data files of a snapshot that may hold rows for which the condition holds."""
+    from pyiceberg.table import DataScan  # noqa: PLC0415
+
+    return DataScan(table_metadata=metadata, io=io, row_filter=where, snapshot_id=snapshot_id).plan_files()
+
+
+def framed(rows: Iterator[pa.RecordBatch], schema: Schema) -> pl.DataFrame:
+    """Batches of one schema as a frame."""
+    shape = arrow_schema(schema)
+    found = pl.from_arrow(pa.Table.from_batches(list(rows), schema=shape))
+    return found if isinstance(found, pl.DataFrame) else found.to_frame()
+
+
+def chosen(schema: Schema, columns: Sequence[str] | None) -> Schema:
+    """The columns asked for, in the order in which they were asked for.
+
+    Raises:
+        ValidationError: a column is not there, with the names that are.
+    """
+    if columns is None:
+        return schema
+    names = [one.name for one in schema.fields]
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise ValidationError(f"unknown column {', '.join(missing)}", hint=f"columns: {', '.join(names)}")
+    return Schema(*(schema.find_field(name) for name in columns), schema_id=schema.schema_id)
+
+
+def conditions(where: Where) -> tuple[BooleanExpression, pl.Expr | None]:
+    """What files can be pruned by, and what is asked of the rows.
+
+    Raises:
+        ValidationError: the text is no filter.
+    """
+    if where is None:
+        return _ALL, None
+    if isinstance(where, pl.Expr):
+        return _ALL, where
+    if isinstance(where, BooleanExpression):
+        return where, None
+    try:
+        return parse(where), None
+    except Exception as error:
+        raise ValidationError(f"the filter {where!r} cannot be read: {error}") from error
+
+
+@contextmanager
+def storage(what: str) -> Iterator[None]:
+    """Errors of files become ours.
+
+    Raises:
+        StorageError: a file is missing, corrupt, or cannot be read.
+        UnsupportedError: the table has equality deletes.
+    """
+    try:
+        yield
+    except IceFrameError:
+        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{what} is missing", hint="restore it, or roll the table back") from error
+    except ResolveError as error:
+        raise SchemaError(f"{what} does not fit the table's schema: {error}") from error
+    except (OSError, pa.ArrowException, EOFError) as error:
+        raise StorageError(f"{what} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    except ValueError as error:
+        if "equality deletes" in str(error):
+            raise UnsupportedError(
+                "the table has equality deletes, which cannot be read here",
+                hint="rewrite them with the engine that wrote them",
+            ) from error
+        raise StorageError(f"{what} cannot be read: {error}") from error
+
+
+def _schema_of(metadata: TableMetadata, snapshot_id: int) -> Schema:
+    snapshot = metadata.snapshot_by_id(snapshot_id)
+    if snapshot is None:
+        raise ValidationError(f"there is no snapshot {snapshot_id}", hint="it was expired, or is another table's")
+    if snapshot.schema_id is None:
+        return metadata.schema()
+    return next((one for one in metadata.schemas if one.schema_id == snapshot.schema_id), metadata.schema())
+
+
+def _limited(rows: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
+    if limit is None:
+        yield from rows
+        return
+    left = limit
+    while left > 0 and (batch := next(rows, None)) is not None:
+        yield batch.slice(0, left)
+        left -= batch.num_rows
+
+
+def _frame_of(batch: pa.RecordBatch) -> pl.DataFrame:
+    found = pl.from_arrow(batch)
+    return found if isinstance(found, pl.DataFrame) else found.to_frame()
