@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test check format environment clean prove bench
+.PHONY: demo test check format environment clean prove bench interop
 
 environment: $(READY)
 
@@ -43,5 +43,14 @@ prove: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/first_numbers.py
 
+# Other engines read what iceframe writes; they need versions of their own, so they get an environment of their own.
+INTEROP := .venv-interop
+interop: $(READY)
+	test -d $(INTEROP) || $(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
+	rm -rf build/interop && mkdir -p build/interop
+	$(BIN)/python -m tests.interop.tables $(CURDIR)/build/interop
+	$(INTEROP)/bin/python tests/interop/engines.py $(CURDIR)/build/interop
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache examples/quickstart/data
+	rm -rf $(VENV) $(INTEROP) build dist .mypy_cache .ruff_cache .pytest_cache examples/quickstart/data

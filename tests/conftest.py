@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: a PostgreSQL server, a database of it, a project folder."""
+"""Fixtures that all tests share: a PostgreSQL server, a database of it, an S3 server, a project folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import postgres
+from tests.support import postgres, s3
 from tests.support.project import Project
 
 os.environ.setdefault("CONDUIT_TESTING", "1")
@@ -31,6 +31,18 @@ def database(postgres_server: postgres.Server) -> Iterator[postgres.Database]:
     """An empty database."""
     with postgres_server.database() as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def storage() -> Iterator[s3.Storage]:
+    """An S3 server with an empty bucket. Without one its tests are skipped, loudly; with CI=true that is a failure."""
+    if s3.binary() is None:
+        message = "no S3 server on this machine: nothing that concerns S3 was tested"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with s3.server() as storage:
+        yield storage
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ class Change:
         added: data files.
         removed: data files that are in the head.
         deletes: position delete files.
+        dangling: delete files of the head that no data file needs any more.
         counts: what it does in rows, for the caller.
     """
 
@@ -25,4 +26,5 @@ class Change:
     added: tuple[DataFile, ...] = ()
     removed: tuple[DataFile, ...] = ()
     deletes: tuple[DataFile, ...] = ()
+    dangling: tuple[DataFile, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -7,12 +7,10 @@ asks again: is the mark still where this run began, do the files still fit, did 
 from __future__ import annotations
 
 import logging
-import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, RESTError, ValidationException
+from pyiceberg.exceptions import ValidationException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import ancestors_of
@@ -24,15 +22,11 @@ from pyiceberg.table.update import (
     TableRequirement,
     TableUpdate,
 )
-from sqlalchemy.exc import DBAPIError
 
+from iceframe.asking import ATTEMPTS, Answer, asked, look_again, refreshed, too_often
 from iceframe.change import Change
-from iceframe.errors import ConflictError, OutcomeUnknownError
+from iceframe.errors import ConflictError
 from iceframe.internals import StagedSnapshot, send, stage_snapshot
-
-ATTEMPTS = 20
-"""How often a race may be lost before the commit gives up."""
-LONGEST_WAIT = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +38,17 @@ class Plan:
     Attributes:
         change: files; None: nothing would change, and no snapshot is made.
         summary: entries for the summary of the snapshot.
-        properties: table properties that change in the same step.
+        properties: table properties that change in the same step; a function is given the id of the new snapshot.
     """
 
     change: Change | None
     summary: Mapping[str, str] = field(default_factory=dict)
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] | Callable[[int], Mapping[str, str]] = field(default_factory=dict)
+
+    def properties_at(self, snapshot_id: int) -> dict[str, str]:
+        """The properties that are set together with this snapshot."""
+        given = self.properties(snapshot_id) if callable(self.properties) else self.properties
+        return dict(given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +78,14 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
     Raises:
         ConflictError: the race was lost too often, or the table's schema changed while the files were written.
         OutcomeUnknownError: the catalog did not answer and could not be asked.
+        CatalogError: the catalog refuses.
+        TableNotFoundError: the table was dropped meanwhile.
     """
     tried: dict[int, Change] = {}
+    unsure = False
     for attempt in range(1, ATTEMPTS + 1):
         if attempt > 1:
-            time.sleep(random.uniform(0.2, 1) * min(LONGEST_WAIT, 0.02 * 2**attempt))  # noqa: S311 - no secret
-            refreshed(table)
+            look_again(table, attempt)
         if landed := _landed(table, branch, tried):
             return Done(snapshot_id=landed, change=tried[landed], attempts=attempt)
         planned = plan(table)
@@ -94,27 +95,13 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
         if staged is None:
             continue
         tried[staged.snapshot_id] = planned.change
-        if _sent(table, staged, planned, planned.change):
+        answer = _sent(table, staged, planned, planned.change)
+        if answer == "done":
             return Done(snapshot_id=staged.snapshot_id, change=planned.change, attempts=attempt)
-    raise ConflictError(
-        f"{'.'.join(table.name())}: other writers came first {ATTEMPTS} times in a row",
-        hint="nothing was written; run it again when fewer of them write",
-    )
-
-
-def refreshed(table: Table) -> Table:
-    """The table as the catalog has it now.
-
-    Raises:
-        OutcomeUnknownError: the catalog does not answer.
-    """
-    try:
-        return table.refresh()
-    except (RESTError, DBAPIError, OSError) as error:
-        raise OutcomeUnknownError(
-            f"{'.'.join(table.name())}: the catalog does not answer: {error}",
-            hint="whether the last commit took place is not known; run it again, the mark tells",
-        ) from error
+        unsure = unsure or answer == "unknown"
+    if landed := _landed(refreshed(table), branch, tried):
+        return Done(snapshot_id=landed, change=tried[landed], attempts=ATTEMPTS)
+    raise too_often(table, unsure=unsure)
 
 
 def _staged(table: Table, planned: Plan, change: Change, branch: str) -> StagedSnapshot | None:
@@ -131,21 +118,16 @@ def _staged(table: Table, planned: Plan, change: Change, branch: str) -> StagedS
         return None
 
 
-def _sent(table: Table, staged: StagedSnapshot, planned: Plan, change: Change) -> bool:
-    """Ask the catalog; False: somebody else came first, or nobody knows."""
+def _sent(table: Table, staged: StagedSnapshot, planned: Plan, change: Change) -> Answer:
+    """Ask the catalog once. The metadata of an attempt that certainly did not take place is removed."""
     updates: tuple[TableUpdate, ...] = staged.updates
-    if planned.properties:
-        updates = (*updates, SetPropertiesUpdate(updates=dict(planned.properties)))
-    try:
-        send(table, updates, (*staged.requirements, *_also_required(table, change)))
-    except (CommitFailedException, ValidationException) as error:
-        _log.info("another commit came first: %s", error)
-        _remove(table, staged)
-        return False
-    except (CommitStateUnknownException, RESTError, DBAPIError, OSError) as error:
-        _log.warning("the outcome of a commit is not known, the catalog is asked: %s", error)
-        return False
-    return True
+    if properties := planned.properties_at(staged.snapshot_id):
+        updates = (*updates, SetPropertiesUpdate(updates=properties))
+    answer = asked(table, lambda: send(table, updates, (*staged.requirements, *_also_required(table, change))))
+    if answer == "lost":
+        for path in staged.paths:
+            table.io.delete(path)
+    return answer
 
 
 def _also_required(table: Table, change: Change) -> tuple[TableRequirement, ...]:
@@ -166,9 +148,3 @@ def _landed(table: Table, branch: str, tried: Mapping[int, Change]) -> int | Non
         return None
     head = table.metadata.snapshot_by_name(branch)
     return next((one.snapshot_id for one in ancestors_of(head, table.metadata) if one.snapshot_id in tried), None)
-
-
-def _remove(table: Table, staged: StagedSnapshot) -> None:
-    """The metadata files of an attempt that certainly did not take place."""
-    for path in staged.paths:
-        table.io.delete(path)

@@ -6,34 +6,38 @@ pyiceberg's own writer takes all rows of a stream before it writes the first fil
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import IO, Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyiceberg.io import FileIO
-from pyiceberg.io.fileformat import FileFormatFactory, FileFormatWriter
+import pyarrow.parquet as pq
+from pyiceberg.io import FileIO, OutputStream
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionKey
 from pyiceberg.schema import sanitize_column_names
 from pyiceberg.table import TableProperties
 from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 from pyiceberg.utils.properties import property_as_int
 
-from iceframe.internals import as_in_files, by_partition
-
-Direction = Literal["ascending", "descending"]
+from iceframe.errors import StorageError, UnsupportedError
+from iceframe.footers import statistics
+from iceframe.internals import parquet_options
+from iceframe.partitions import Partition, by_partition, sort_order, sorted_rows
+from iceframe.schemas import fitted
 
 GROUP_BYTES = 32 << 20
 """Rows wait in memory until they are this many bytes of Arrow, then they become a row group."""
-SORTED_BYTES = 128 << 20
+SORTED_BYTES = 48 << 20
 """In a sorted table: rows wait until they are this many bytes, are sorted, and become a file."""
-WAITING_BYTES = 128 << 20
+WAITING_BYTES = 64 << 20
 """All rows that wait, of all partitions together."""
+OPEN_FILES = 32
+"""Files that are open at once; with more partitions, some get several files."""
 
 
 def write_data_files(metadata: TableMetadata, io: FileIO, rows: Iterable[pa.RecordBatch]) -> Iterator[DataFile]:
@@ -42,68 +46,51 @@ def write_data_files(metadata: TableMetadata, io: FileIO, rows: Iterable[pa.Reco
     Args:
         metadata: the table's; its current schema, spec, sort order and properties are used.
         io: writes the files.
-        rows: batches whose columns are those of the table's schema, in its types.
+        rows: batches; their columns go by name, and their types are widened to the table's.
 
     Yields:
-        Each file when it is whole. No snapshot knows it yet.
+        Each file when it is whole. No snapshot knows it yet. A file that is not whole when an error ends the write is
+        deleted, those that were given out are the caller's.
 
     Raises:
-        OSError, pa.ArrowException: a file cannot be written. What was written stays behind as an orphan.
+        SchemaError: the rows do not fit the table.
+        StorageError: a file cannot be written.
+        UnsupportedError: the table wants another format than Parquet.
     """
-    fan = _Fan(metadata, io)
+    fan = _Fan(_Shape(metadata, io))
     try:
-        for batch in rows:
+        for batch in fitted(rows, metadata.schema()):
             yield from fan.add(batch)
         yield from fan.finish()
     finally:
         fan.abandon()
 
 
-@dataclass
-class _Fan:
-    """One open file for each partition that rows came for."""
+def written(metadata: TableMetadata, io: FileIO, rows: Iterable[pa.RecordBatch]) -> tuple[DataFile, ...]:
+    """All of the rows as data files, or, after an error, none.
 
-    metadata: TableMetadata
-    io: FileIO
-    lanes: dict[Record | None, _Lane] = field(default_factory=dict)
-    shape: _Shape = field(init=False)
+    Raises:
+        SchemaError: the rows do not fit the table.
+        StorageError: a file cannot be written.
+        UnsupportedError: the table wants another format than Parquet.
+    """
+    files: list[DataFile] = []
+    whole = False
+    try:
+        for file in write_data_files(metadata, io, rows):
+            files.append(file)  # noqa: PERF402 - those before an error are needed
+        whole = True
+    finally:
+        if not whole:
+            discard(io, files)
+    return tuple(files)
 
-    def __post_init__(self) -> None:
-        self.shape = _Shape(self.metadata, self.io)
 
-    def add(self, batch: pa.RecordBatch) -> Iterator[DataFile]:
-        """Take rows; the files that became whole by them."""
-        for key, rows in self._parts(batch):
-            name = key.partition if key else None
-            lane = self.lanes.get(name) or self.lanes.setdefault(name, _Lane(self.shape, key))
-            lane.waiting.append(rows)
-            lane.bytes += rows.nbytes
-            if lane.bytes >= self.shape.group_bytes:
-                yield from lane.flush()
-        while sum(lane.bytes for lane in self.lanes.values()) > WAITING_BYTES:
-            fullest = max(self.lanes.values(), key=lambda lane: lane.bytes)
-            yield from fullest.flush()
-
-    def finish(self) -> Iterator[DataFile]:
-        """Write what still waits; the files that were open."""
-        while self.lanes:
-            _, lane = self.lanes.popitem()
-            yield from lane.flush()
-            yield from lane.close()
-
-    def abandon(self) -> None:
-        """Close what an error left open."""
-        for lane in self.lanes.values():
-            list(lane.close())
-        self.lanes.clear()
-
-    def _parts(self, batch: pa.RecordBatch) -> list[tuple[PartitionKey | None, pa.Table]]:
-        if not batch.num_rows:
-            return []
-        table = pa.Table.from_batches([batch])
-        if self.metadata.spec().is_unpartitioned():
-            return [(None, table)]
-        return [(key, rows) for key, rows in by_partition(self.metadata, table)]
+def discard(io: FileIO, files: Iterable[DataFile]) -> None:
+    """Delete files that no snapshot will know; one that cannot be deleted stays behind as an orphan."""
+    for file in files:
+        with suppress(OSError):
+            io.delete(file.file_path)
 
 
 class _Shape:
@@ -111,34 +98,96 @@ class _Shape:
 
     def __init__(self, metadata: TableMetadata, io: FileIO) -> None:
         properties = metadata.properties
+        _refuse_other_formats(properties)
         self.metadata = metadata
         self.io = io
         self.schema = sanitize_column_names(metadata.schema())
-        self.locations = load_location_provider(metadata.location, properties)
-        self.sorting = sorting(metadata)
-        self.group_bytes = SORTED_BYTES if self.sorting else GROUP_BYTES
-        self.write_id = uuid.uuid4()
-        self.files = 0
-        self.target = (
-            property_as_int(
-                properties,
-                TableProperties.WRITE_TARGET_FILE_SIZE_BYTES,
-                TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT,
-            )
-            or TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT
+        self.arrow = schema_to_pyarrow(self.schema, include_field_ids=True)
+        self.options = parquet_options(properties)
+        self.sorted = sort_order(metadata) is not None
+        self.target = _number(
+            properties,
+            TableProperties.WRITE_TARGET_FILE_SIZE_BYTES,
+            TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT,
         )
+        self.group_bytes = min(SORTED_BYTES if self.sorted else GROUP_BYTES, self.target)
+        self.group_rows = _number(
+            properties, TableProperties.PARQUET_ROW_GROUP_LIMIT, TableProperties.PARQUET_ROW_GROUP_LIMIT_DEFAULT
+        )
+        self._locations = load_location_provider(metadata.location, properties)
+        self._write_id = uuid.uuid4()
+        self._files = 0
 
-    def sorted(self, rows: pa.Table) -> pa.Table:
-        """The rows in the order of the table."""
-        if not self.sorting:
-            return rows
-        places = pc.sort_indices(rows, sort_keys=self.sorting[0], null_placement=self.sorting[1])
-        return rows.take(places)
-
-    def next_path(self, key: PartitionKey | None) -> str:
+    def next_path(self, partition: Partition | None) -> str:
         """Where the next file goes."""
-        self.files += 1
-        return self.locations.new_data_location(f"{self.files:05d}-{self.write_id}.parquet", key)
+        self._files += 1
+        name = f"{self._files:05d}-{self._write_id}.parquet"
+        return self._locations.new_data_location(name, cast("PartitionKey | None", partition))
+
+    def as_in_files(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch under the names and field ids that it has in a file; nothing is copied."""
+        columns = [values.view(one.type) for values, one in zip(batch.columns, self.arrow, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=self.arrow)
+
+
+class _Fan:
+    """One lane for each partition that rows came for."""
+
+    def __init__(self, shape: _Shape) -> None:
+        self._shape = shape
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._open: dict[Hashable, None] = {}
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[DataFile]:
+        """Take rows; the files that became whole by them."""
+        if not batch.num_rows:
+            return
+        for partition, rows in by_partition(self._shape.metadata, batch):
+            key = partition.key if partition else None
+            lane = self._lanes.setdefault(key, _Lane(self._shape, partition))
+            lane.waiting.append(rows)
+            lane.bytes += rows.nbytes
+            if lane.bytes >= self._shape.group_bytes:
+                yield from self._flush(key)
+        while sum(lane.bytes for lane in self._lanes.values()) > WAITING_BYTES:
+            yield from self._flush(max(self._lanes, key=lambda key: self._lanes[key].bytes))
+
+    def finish(self) -> Iterator[DataFile]:
+        """Write what still waits; the files that were open."""
+        for key in list(self._lanes):
+            yield from self._flush(key)
+            yield from self._close(key)
+            del self._lanes[key]
+
+    def abandon(self) -> None:
+        """Delete what an error left open."""
+        for lane in self._lanes.values():
+            lane.abandon()
+        self._lanes.clear()
+
+    def _flush(self, key: Hashable) -> Iterator[DataFile]:
+        if key not in self._open and len(self._open) >= OPEN_FILES:
+            yield from self._close(next(iter(self._open)))
+        lane = self._lanes[key]
+        lane.flush()
+        self._open.pop(key, None)
+        self._open[key] = None
+        if self._shape.sorted or lane.written >= self._shape.target:
+            yield from self._close(key)
+
+    def _close(self, key: Hashable) -> Iterator[DataFile]:
+        self._open.pop(key, None)
+        if file := self._lanes[key].close():
+            yield file
+
+
+@dataclass
+class _OpenFile:
+    """A Parquet file that is being written."""
+
+    path: str
+    stream: OutputStream
+    parquet: pq.ParquetWriter
 
 
 @dataclass
@@ -146,65 +195,92 @@ class _Lane:
     """The rows of one partition: those that wait, and the file that is open."""
 
     shape: _Shape
-    key: PartitionKey | None
-    waiting: list[pa.Table] = field(default_factory=list)
+    partition: Partition | None
+    waiting: list[pa.RecordBatch] = field(default_factory=list)
     bytes: int = 0
-    writer: FileFormatWriter | None = None
-    path: str = ""
     written: int = 0
+    file: _OpenFile | None = None
 
-    def flush(self) -> Iterator[DataFile]:
-        """Write the waiting rows as a row group; the file, if it is large enough now."""
+    def flush(self) -> None:
+        """Write the waiting rows as a row group."""
         if not self.waiting:
             return
-        rows = self.shape.sorted(pa.concat_tables(self.waiting).combine_chunks())
-        self.waiting, self.bytes = [], 0
-        for batch in rows.to_batches():
-            self._open().write(pa.Table.from_batches([as_in_files(batch, self.shape.schema)]))
+        waiting, self.waiting, self.bytes = self.waiting, [], 0
+        if self.shape.sorted:
+            together = pa.Table.from_batches(waiting).combine_chunks()
+            waiting.clear()
+            waiting.extend(sorted_rows(self.shape.metadata, batch) for batch in together.to_batches())
+        rows = pa.Table.from_batches([self.shape.as_in_files(batch) for batch in waiting])
+        with _writing(self.shape.metadata.location):
+            self._opened().parquet.write_table(rows, row_group_size=self.shape.group_rows)
         self.written += rows.nbytes
-        if self.shape.sorting or self.written >= self.shape.target:
-            yield from self.close()
 
-    def close(self) -> Iterator[DataFile]:
-        """End the open file."""
-        if self.writer is None:
+    def close(self) -> DataFile | None:
+        """End the open file; None: there is none."""
+        if self.file is None:
+            return None
+        with _writing(self.file.path):
+            self.file.parquet.close()
+            self.file.stream.close()
+            size = len(self.shape.io.new_input(self.file.path))
+        made = self._described(self.file, size)
+        self.file, self.written = None, 0
+        return made
+
+    def abandon(self) -> None:
+        """Delete the open file."""
+        if self.file is None:
             return
-        writer, self.writer, self.written = self.writer, None, 0
-        statistics = writer.close()
-        yield DataFile.from_args(
+        file, self.file = self.file, None
+        for end in (file.parquet.close, file.stream.close):
+            with suppress(OSError, pa.ArrowException):
+                end()
+        with suppress(OSError):
+            self.shape.io.delete(file.path)
+
+    def _described(self, file: _OpenFile, size: int) -> DataFile:
+        metadata = self.shape.metadata
+        made = DataFile.from_args(
             content=DataFileContent.DATA,
-            file_path=self.path,
+            file_path=file.path,
             file_format=FileFormat.PARQUET,
-            partition=self.key.partition if self.key else Record(),
-            file_size_in_bytes=len(self.shape.io.new_input(self.path)),
-            sort_order_id=None,
-            spec_id=self.shape.metadata.default_spec_id,
+            partition=self.partition.record if self.partition else Record(),
+            file_size_in_bytes=size,
+            sort_order_id=metadata.default_sort_order_id if self.shape.sorted else None,
             equality_ids=None,
             key_metadata=None,
-            **statistics.to_serialized_dict(),
+            **statistics(file.parquet.writer.metadata, self.shape.schema, metadata.properties),
+        )
+        made.spec_id = metadata.default_spec_id
+        return made
+
+    def _opened(self) -> _OpenFile:
+        if self.file is None:
+            path = self.shape.next_path(self.partition)
+            stream = self.shape.io.new_output(path).create(overwrite=True)
+            parquet = pq.ParquetWriter(
+                cast("IO[Any]", stream), self.shape.arrow, store_decimal_as_integer=True, **self.shape.options
+            )
+            self.file = _OpenFile(path, stream, parquet)
+        return self.file
+
+
+def _refuse_other_formats(properties: dict[str, str]) -> None:
+    wanted = properties.get(TableProperties.WRITE_FILE_FORMAT, TableProperties.WRITE_FILE_FORMAT_DEFAULT)
+    if wanted.lower() != "parquet":
+        raise UnsupportedError(
+            f"the table's data files are to be {wanted}, and only Parquet can be written",
+            hint=f"set the table property {TableProperties.WRITE_FILE_FORMAT} to parquet",
         )
 
-    def _open(self) -> FileFormatWriter:
-        if self.writer is None:
-            self.path = self.shape.next_path(self.key)
-            model = FileFormatFactory.get(FileFormat.PARQUET)
-            output = self.shape.io.new_output(self.path)
-            self.writer = model.create_writer(output, self.shape.schema, self.shape.metadata.properties)
-        return self.writer
+
+def _number(properties: dict[str, str], name: str, default: int) -> int:
+    return property_as_int(properties, name, default) or default
 
 
-def sorting(metadata: TableMetadata) -> tuple[list[tuple[str, Direction]], Literal["at_start", "at_end"]] | None:
-    """The table's sort order as Arrow sort keys and the place of NULLs; None for a table without one."""
-    schema, order = metadata.schema(), metadata.sort_order_by_id(metadata.default_sort_order_id)
-    if order is None or order.is_unsorted:
-        return None
-    keys = [
-        (schema.find_column_name(one.source_id) or "", _DIRECTIONS[one.direction])
-        for one in order.fields
-        if one.transform.preserves_order
-    ]
-    nulls_first = order.fields[0].null_order == NullOrder.NULLS_FIRST
-    return (keys, "at_start" if nulls_first else "at_end") if keys else None
-
-
-_DIRECTIONS: dict[SortDirection, Direction] = {SortDirection.ASC: "ascending", SortDirection.DESC: "descending"}
+@contextmanager
+def _writing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{what} cannot be written: {' '.join(str(error).split())[:300]}") from error

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import polars as pl
 import pyarrow as pa
+from polars.io.plugins import register_io_source
 from pyiceberg.exceptions import ResolveError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.expressions.parser import parse
 from pyiceberg.io import FileIO
+from pyiceberg.manifest import ManifestFile
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+from pyparsing import ParseException
 
 from iceframe.errors import IceFrameError, SchemaError, StorageError, UnsupportedError, ValidationError
 from iceframe.internals import read_file
@@ -82,10 +88,8 @@ class Scan:
         return framed(self.batches(), self.schema)
 
     def lazy(self) -> pl.LazyFrame:
-        """The rows as a lazy Polars frame, read batch by batch when it is collected."""
-        return pl.LazyFrame._scan_python_function(  # noqa: SLF001
-            self.frame().schema, lambda *_: self.frame()
-        )
+        """The rows as a lazy frame: read when it is collected, only the columns and rows that are asked for."""
+        return register_io_source(self._lazily, schema=frame_schema(self.schema), is_pure=True)
 
     def count(self) -> int:
         """The number of rows; files without deletes and without a filter are counted by their metadata."""
@@ -94,6 +98,25 @@ class Scan:
             rows = sum(one.file.record_count for one in files)
             return rows if self.limit is None else min(rows, self.limit)
         return sum(batch.num_rows for batch in self.batches())
+
+    def _lazily(
+        self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """What Polars asks a source for."""
+        needed = [
+            *(columns or self.schema.column_names),
+            *(predicate.meta.root_names() if predicate is not None else []),
+        ]
+        narrow = replace(self, schema=chosen(self.schema, list(dict.fromkeys(needed))))
+        left = rows
+        for batch in narrow.batches():
+            frame = _frame_of(batch)
+            frame = frame if predicate is None else frame.filter(predicate)
+            frame = frame.select(columns or self.schema.column_names).head(frame.height if left is None else left)
+            yield frame
+            left = None if left is None else left - frame.height
+            if left == 0:
+                return
 
     def _read_schema(self) -> Schema:
         """The columns to read: those of the answer, and those that the Polars condition looks at."""
@@ -174,10 +197,31 @@ def read_batches(
 def planned(
     metadata: TableMetadata, io: FileIO, snapshot_id: int, where: BooleanExpression = _ALL
 ) -> Iterable[FileScanTask]:
-    """The data files of a snapshot that may hold rows for which the condition holds."""
-    from pyiceberg.table import DataScan  # noqa: PLC0415
+    """The data files of a snapshot that may hold rows for which the condition holds.
 
-    return DataScan(table_metadata=metadata, io=io, row_filter=where, snapshot_id=snapshot_id).plan_files()
+    Raises:
+        StorageError: a manifest is missing or corrupt.
+        UnsupportedError: the table has equality deletes.
+    """
+    snapshot = metadata.snapshot_by_id(snapshot_id)
+    files = manifests(io, snapshot) if snapshot else []
+    with storage("the manifests"):
+        return ManifestGroupPlanner(metadata, io, where).plan_files(files)
+
+
+def manifests(io: FileIO, snapshot: Snapshot) -> list[ManifestFile]:
+    """The manifests of a snapshot; none of them is opened.
+
+    Raises:
+        StorageError: the manifest list is missing or corrupt.
+    """
+    what = f"the manifest list of snapshot {snapshot.snapshot_id}"
+    with storage(what):
+        found = snapshot.manifests(io)
+    said = snapshot.summary.additional_properties.get("total-data-files", "0") if snapshot.summary else "0"
+    if not found and said != "0":
+        raise StorageError(f"{what} is torn: it names no manifest, and the snapshot has {said} data files")
+    return found
 
 
 def framed(rows: Iterator[pa.RecordBatch], schema: Schema) -> pl.DataFrame:
@@ -185,6 +229,11 @@ def framed(rows: Iterator[pa.RecordBatch], schema: Schema) -> pl.DataFrame:
     shape = arrow_schema(schema)
     found = pl.from_arrow(pa.Table.from_batches(list(rows), schema=shape))
     return found if isinstance(found, pl.DataFrame) else found.to_frame()
+
+
+def frame_schema(schema: Schema) -> pl.Schema:
+    """The Polars types in which rows of this schema are read."""
+    return framed(iter(()), schema).schema
 
 
 def chosen(schema: Schema, columns: Sequence[str] | None) -> Schema:
@@ -216,7 +265,7 @@ def conditions(where: Where) -> tuple[BooleanExpression, pl.Expr | None]:
         return where, None
     try:
         return parse(where), None
-    except Exception as error:
+    except (ParseException, ValueError) as error:
         raise ValidationError(f"the filter {where!r} cannot be read: {error}") from error
 
 
@@ -236,7 +285,17 @@ def storage(what: str) -> Iterator[None]:
         raise StorageError(f"{what} is missing", hint="restore it, or roll the table back") from error
     except ResolveError as error:
         raise SchemaError(f"{what} does not fit the table's schema: {error}") from error
-    except (OSError, pa.ArrowException, EOFError) as error:
+    except (
+        OSError,
+        pa.ArrowException,
+        EOFError,
+        struct.error,
+        zlib.error,
+        SystemError,
+        LookupError,
+        TypeError,
+    ) as error:
+        # the last three: what pyiceberg's Avro reader makes of a torn manifest
         raise StorageError(f"{what} cannot be read: {' '.join(str(error).split())[:300]}") from error
     except ValueError as error:
         if "equality deletes" in str(error):
