@@ -18,8 +18,9 @@ from iceframe.changelog import changelog
 from iceframe.deltas import added_manifests, appended_files, only_appends
 from iceframe.earlier import history_of
 from iceframe.errors import NonAppendSnapshotError, ValidationError
+from iceframe.filters import Where
 from iceframe.reading import FileScan, Reading, reading
-from iceframe.scan import Where, framed
+from iceframe.scan import framed
 from iceframe.schemas import arrow_schema
 from iceframe.snapshots import Window, operation_of
 

@@ -15,13 +15,14 @@ from iceframe.catalog import load_table, open_catalog
 from iceframe.changes import Changes, OnChange, changes
 from iceframe.commit import Done
 from iceframe.diff import Difference, difference
+from iceframe.filters import Where
 from iceframe.inspection import Inspection
 from iceframe.internals import OneCommit
 from iceframe.jobs import Job, Window
 from iceframe.maintenance import Compaction, Expiry, Orphans
 from iceframe.merge import Merge, MergeResult
 from iceframe.query import Query
-from iceframe.scan import Where, pinned
+from iceframe.scan import pinned
 from iceframe.schemas import Rows, SchemaLike
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import polars as pl
 from pyiceberg.table import Table
 
+from iceframe.filters import Where
 from iceframe.merge import Merge
-from iceframe.scan import Scan, Where, pinned
+from iceframe.scan import Scan, pinned
 from iceframe.schemas import Rows
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import polars as pl
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.expressions.visitors import bind
 from pyiceberg.io import FileIO
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
 from pyiceberg.table.metadata import TableMetadata
 
 from iceframe.errors import ValidationError
-from iceframe.scan import Scan, Where, chosen, conditions, framed
+from iceframe.filters import Where, condition_of
+from iceframe.scan import Scan, chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,20 +89,5 @@ def reading(metadata: TableMetadata, io: FileIO, columns: Sequence[str] | None, 
     if isinstance(columns, str) or (columns is not None and not columns):
         raise ValidationError(f"columns are a list of names; it is {columns!r}")
     schema = chosen(metadata.schema(), columns)
-    condition, also = conditions(where)
-    try:
-        bind(metadata.schema(), condition, case_sensitive=True)
-    except (ValueError, TypeError) as error:
-        raise ValidationError(f"the filter {where!r} does not fit the table: {error}") from error
-    if also is not None:
-        _require_condition(metadata.schema(), also)
-    return Reading(metadata=metadata, io=io, schema=schema, where=condition, also=also)
-
-
-def _require_condition(schema: Schema, also: pl.Expr) -> None:
-    """A Polars condition must be one on the table's columns: it is tried on no rows."""
-    chosen(schema, also.meta.root_names())
-    try:
-        framed(iter(()), schema).filter(also)
-    except pl.exceptions.PolarsError as error:
-        raise ValidationError(f"the filter {also} does not fit the table: {error}") from error
+    condition = condition_of(where, metadata.schema())
+    return Reading(metadata=metadata, io=io, schema=schema, where=condition.files, also=condition.rows)

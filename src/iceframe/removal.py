@@ -13,9 +13,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from polars.io.plugins import register_io_source
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, NotIn, NotNull, Or
-from pyiceberg.expressions.visitors import bind, extract_field_ids, rewrite_not
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.visitors import bind, extract_field_ids
 from pyiceberg.io.pyarrow import expression_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
@@ -24,9 +23,10 @@ from pyiceberg.types import DoubleType, FloatType
 
 from iceframe.errors import ValidationError
 from iceframe.files import discard, written
+from iceframe.filters import Where, condition_of
 from iceframe.internals import all_rows_match
 from iceframe.parallel import in_order
-from iceframe.scan import Where, chosen, conditions, frame_schema, planned, read_batches, storage
+from iceframe.scan import chosen, planned, read_batches, storage
 
 _COUNTED_AT_ONCE = 2
 
@@ -56,20 +56,17 @@ def filter_of(where: Where, schema: Schema) -> Filter:
     Raises:
         ValidationError: it names an unknown column, compares what cannot be compared, or is no condition.
     """
-    if not isinstance(where, str | BooleanExpression | pl.Expr | None):
-        raise ValidationError(f"{where!r} is no filter", hint="give text, a pyiceberg or a Polars expression")
-    expression, also = conditions(where)
-    if also is not None:
-        return _of_polars(also, schema)
+    condition = condition_of(where, schema)
+    if condition.rows is not None:
+        columns = tuple(condition.rows.meta.root_names())
+        return Filter(AlwaysTrue(), partial(_rest_by_polars, goes=condition.rows), columns)
+    bound = bind(schema, condition.files, case_sensitive=True)
     try:
-        plain = _as_sql(rewrite_not(expression))
-        bound = bind(schema, plain, case_sensitive=True)
         goes: Any = _coalesce(expression_to_pyarrow(bound, schema), pc.scalar(value=False))
     except (ValueError, TypeError) as error:
-        raise ValidationError(
-            f"the filter {where} does not fit the table: {error}", hint=f"columns: {', '.join(schema.column_names)}"
-        ) from error
-    return Filter(plain, partial(_rest_by_arrow, stays=~goes), _columns(bound, schema), isinstance(bound, AlwaysTrue))
+        raise ValidationError(f"the filter {where} does not fit the table: {error}") from error
+    rest = partial(_rest_by_arrow, stays=~goes)
+    return Filter(condition.files, rest, _columns(bound, schema), isinstance(bound, AlwaysTrue))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,32 +164,6 @@ class Removal:
         self._rewritten = wanted
 
 
-def _of_polars(condition: pl.Expr, schema: Schema) -> Filter:
-    frame = frame_schema(schema)
-    unknown = [name for name in condition.meta.root_names() if name not in frame]
-    if unknown:
-        raise ValidationError(f"unknown column {', '.join(unknown)}", hint=f"columns: {', '.join(frame)}")
-    try:
-        made = pl.LazyFrame(schema=frame).select(condition).collect_schema()
-    except pl.exceptions.PolarsError as error:
-        raise ValidationError(f"the filter {condition} does not fit the table: {error}") from error
-    if list(made.dtypes()) != [pl.Boolean()]:
-        raise ValidationError(f"the filter {condition} is no condition", hint="it must give true or false for a row")
-    if not _row_by_row(condition, frame):
-        raise ValidationError(
-            f"the filter {condition} looks at more than one row at a time",
-            hint="work it out first, and compare the columns with the result",
-        )
-    columns = tuple(condition.meta.root_names())
-    return Filter(AlwaysTrue(), partial(_rest_by_polars, goes=condition), columns)
-
-
-def _row_by_row(condition: pl.Expr, frame: pl.Schema) -> bool:
-    """Whether Polars lets a source apply the condition to each batch: it does so only where that is the same."""
-    source = register_io_source(lambda *_: iter([pl.DataFrame(schema=frame)]), schema=frame)
-    return not source.filter(condition).explain().lstrip().startswith("FILTER")
-
-
 def _rest_by_polars(batch: pa.RecordBatch, goes: pl.Expr) -> pa.RecordBatch:
     frame: Any = pl.from_arrow(batch)
     try:
@@ -207,17 +178,6 @@ def _rest_by_polars(batch: pa.RecordBatch, goes: pl.Expr) -> pa.RecordBatch:
 def _rest_by_arrow(batch: pa.RecordBatch, stays: pc.Expression) -> pa.RecordBatch:
     found = pa.Table.from_batches([batch]).filter(stays).combine_chunks().to_batches()
     return found[0] if found else batch.slice(0, 0)
-
-
-def _as_sql(expression: BooleanExpression) -> BooleanExpression:
-    """`not in` is true for a NULL in pyiceberg, and NULL in SQL."""
-    if isinstance(expression, And):
-        return And(_as_sql(expression.left), _as_sql(expression.right))
-    if isinstance(expression, Or):
-        return Or(_as_sql(expression.left), _as_sql(expression.right))
-    if isinstance(expression, NotIn):
-        return And(NotNull(term=expression.term), expression)
-    return expression
 
 
 def _columns(bound: BooleanExpression, schema: Schema) -> tuple[str, ...]:

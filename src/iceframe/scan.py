@@ -14,22 +14,18 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 from pyiceberg.exceptions import ResolveError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.expressions.parser import parse
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, ManifestGroupPlanner, Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
-from pyparsing import ParseException
 
 from iceframe.errors import IceFrameError, SchemaError, StorageError, UnsupportedError, ValidationError
+from iceframe.filters import Where, condition_of
 from iceframe.internals import read_file
 from iceframe.parallel import in_order
-from iceframe.schemas import arrow_schema
-
-Where = str | BooleanExpression | pl.Expr | None
-"""A filter: SQL-like text (`amount > 10 and day = '2024-01-01'`), a pyiceberg expression, or a Polars expression."""
+from iceframe.schemas import arrow_schema, frame_schema
 
 _ALL = AlwaysTrue()
 _AT_ONCE = 2
@@ -89,7 +85,7 @@ class Scan:
 
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy frame: read when it is collected, only the columns and rows that are asked for."""
-        return register_io_source(self._lazily, schema=frame_schema(self.schema), is_pure=True)
+        return register_io_source(self._lazily, schema=frame_schema(self.schema))
 
     def count(self) -> int:
         """The number of rows; files without deletes and without a filter are counted by their metadata."""
@@ -157,15 +153,16 @@ def pinned(
         snapshot_id = head.snapshot_id if head else None
         schema = metadata.schema()
     else:
-        schema = _schema_of(metadata, snapshot_id)
-    condition, also = conditions(where)
+        metadata = as_at(metadata, snapshot_id)
+        schema = metadata.schema()
+    condition = condition_of(where, schema)
     return Scan(
         metadata=metadata,
         io=table.io,
         snapshot_id=snapshot_id,
         schema=chosen(schema, columns),
-        where=condition,
-        also=also,
+        where=condition.files,
+        also=condition.rows,
         limit=limit,
     )
 
@@ -231,11 +228,6 @@ def framed(rows: Iterator[pa.RecordBatch], schema: Schema) -> pl.DataFrame:
     return found if isinstance(found, pl.DataFrame) else found.to_frame()
 
 
-def frame_schema(schema: Schema) -> pl.Schema:
-    """The Polars types in which rows of this schema are read."""
-    return framed(iter(()), schema).schema
-
-
 def chosen(schema: Schema, columns: Sequence[str] | None) -> Schema:
     """The columns asked for, in the order in which they were asked for.
 
@@ -249,24 +241,6 @@ def chosen(schema: Schema, columns: Sequence[str] | None) -> Schema:
     if missing:
         raise ValidationError(f"unknown column {', '.join(missing)}", hint=f"columns: {', '.join(names)}")
     return Schema(*(schema.find_field(name) for name in columns), schema_id=schema.schema_id)
-
-
-def conditions(where: Where) -> tuple[BooleanExpression, pl.Expr | None]:
-    """What files can be pruned by, and what is asked of the rows.
-
-    Raises:
-        ValidationError: the text is no filter.
-    """
-    if where is None:
-        return _ALL, None
-    if isinstance(where, pl.Expr):
-        return _ALL, where
-    if isinstance(where, BooleanExpression):
-        return where, None
-    try:
-        return parse(where), None
-    except (ParseException, ValueError) as error:
-        raise ValidationError(f"the filter {where!r} cannot be read: {error}") from error
 
 
 @contextmanager
@@ -306,13 +280,18 @@ def storage(what: str) -> Iterator[None]:
         raise StorageError(f"{what} cannot be read: {error}") from error
 
 
-def _schema_of(metadata: TableMetadata, snapshot_id: int) -> Schema:
+def as_at(metadata: TableMetadata, snapshot_id: int) -> TableMetadata:
+    """The table's metadata with the columns that it had at a snapshot.
+
+    Raises:
+        ValidationError: there is no such snapshot.
+    """
     snapshot = metadata.snapshot_by_id(snapshot_id)
     if snapshot is None:
         raise ValidationError(f"there is no snapshot {snapshot_id}", hint="it was expired, or is another table's")
-    if snapshot.schema_id is None:
-        return metadata.schema()
-    return next((one for one in metadata.schemas if one.schema_id == snapshot.schema_id), metadata.schema())
+    if all(one.schema_id != snapshot.schema_id for one in metadata.schemas):
+        return metadata
+    return metadata.model_copy(update={"current_schema_id": snapshot.schema_id})
 
 
 def _limited(rows: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:

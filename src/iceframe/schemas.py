@@ -31,6 +31,12 @@ def arrow_schema(schema: Schema) -> pa.Schema:
     return schema_to_pyarrow(schema, include_field_ids=False)
 
 
+def frame_schema(schema: Schema) -> pl.Schema:
+    """The Polars types in which rows of this schema are read."""
+    found = pl.from_arrow(arrow_schema(schema).empty_table())
+    return found.schema if isinstance(found, pl.DataFrame) else pl.Schema()
+
+
 def to_iceberg(given: SchemaLike) -> Schema:
     """The Iceberg schema that is meant.
 

@@ -31,8 +31,8 @@ from iceframe.errors import (
     ValidationError,
 )
 from iceframe.files import discard, written
+from iceframe.filters import Where
 from iceframe.removal import Removal
-from iceframe.scan import Where
 from iceframe.schemas import Rows, SchemaLike, differences, fitted, to_iceberg
 from iceframe.specs import Part, described, order_of, spec_of
 

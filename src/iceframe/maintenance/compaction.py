@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyiceberg.expressions import BooleanExpression
-from pyiceberg.expressions.visitors import bind
 from pyiceberg.table import Table, TableProperties
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
@@ -19,8 +18,8 @@ from iceframe.asking import refreshed
 from iceframe.catalog import mapped
 from iceframe.commit import commit
 from iceframe.errors import UnsupportedError, ValidationError
+from iceframe.filters import Where, condition_of
 from iceframe.maintenance.rewriting import Rewriting
-from iceframe.scan import Where, conditions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +110,12 @@ def _target(metadata: TableMetadata, said: int | None) -> int:
 
 
 def _where(metadata: TableMetadata, where: Where) -> BooleanExpression:
-    condition, also = conditions(where)
-    if also is not None:
+    condition = condition_of(where, metadata.schema())
+    if condition.rows is not None:
         raise ValidationError(
             "files cannot be chosen by a Polars expression", hint="give the filter as text or as a pyiceberg expression"
         )
-    try:
-        bind(metadata.schema(), condition, case_sensitive=True)
-    except (TypeError, ValueError) as error:
-        raise ValidationError(f"the filter {where!r} does not fit the table: {error}") from error
-    return condition
+    return condition.files
 
 
 def _require_possible(table: Table, rewriting: Rewriting) -> None:
