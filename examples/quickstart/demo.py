@@ -1,4 +1,4 @@
-"""The quickstart, told step by step: make a shop, move its orders, add some, move only those."""
+"""The quickstart, told step by step: make a shop, move its orders, sum them up, add some, move only those."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import pyarrow.parquet as pq
+from iceframe import IceFrame
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -33,11 +33,19 @@ def main() -> None:
     conduit("run")
     say("6. Nothing is new")
     conduit("run")
-    lake = DATA / "lake" / "orders"
-    found = pq.read_table(lake, columns=["id"]).column("id").sort()
-    say(f"The data set has {len(found):,} rows, {len(found.unique()):,} of them different, in {lake}")
-    if found.to_pylist() != list(range(1, ORDERS + MORE + 1)):
+    say("7. What the tables hold")
+    lake = IceFrame(
+        {"type": "sql", "uri": f"sqlite:///{DATA / 'catalog.db'}", "warehouse": (DATA / "warehouse").as_uri()}
+    )
+    orders = lake.read_table("shop.orders", columns=["id", "amount"])
+    days = lake.read_table("shop.daily_summary").sort("day")
+    print(days.head(3))
+    say(f"shop.orders has {orders.height:,} rows, {orders['id'].n_unique():,} of them different")
+    if sorted(orders["id"]) != list(range(1, ORDERS + MORE + 1)):
         sys.exit("this is not what the source has")
+    if (days["orders"].sum(), days["turnover"].sum()) != (orders.height, orders["amount"].sum()):
+        sys.exit("the summary is not the sum of the orders")
+    say(f"shop.daily_summary has {days.height} days, and its sums are those of the orders")
 
 
 def forget_earlier_demo() -> None:

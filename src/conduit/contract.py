@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from conduit.errors import ConnectionFailed
 from conduit.marks import Identity, Mark
-from conduit.positions import CursorType, Position
+from conduit.positions import CursorType, Lag, Position, Window
 
 if TYPE_CHECKING:
     from conduit.arrow import pa
 
 Mode = Literal["append", "merge", "replace"]
 OnNull = Literal["error", "include", "exclude"]
+OnChange = Literal["error", "ignore"]
 SchemaChanges = Literal["add", "ignore", "fail"]
 Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoints", "add_columns"]
 """What a destination can be asked for. `leave_out_present` is append that skips keys it already holds."""
@@ -50,7 +51,9 @@ class Read:
         ordered: rows must come in the order of the cursor, so that checkpoints can cut them.
         columns: declared type by column name; overrides what the source says or infers.
         reload_changed_files: (files) a loaded file that changed is read again instead of being an error.
+        on_change: (snapshots) rows changed or deleted since the position are an error, or are passed over.
         batch_size: rows of a batch, at most; None: the connector's own size.
+        safe: read by the safe horizon, if the source has one for this relation; None: by the cursor alone.
     """
 
     resource: str
@@ -64,7 +67,26 @@ class Read:
     ordered: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
     reload_changed_files: bool = False
+    on_change: OnChange = "error"
     batch_size: int | None = None
+    safe: SafeRead | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafeRead:
+    """Asks a source that has a safe horizon to read by it: what was committed since the mark, late or not.
+
+    Attributes:
+        position: the mark's; None: a first run.
+        unfinished: the mark is a checkpoint, and what is left of its window comes first.
+        lag: how far a cursor can lie behind those that were known before; None: any distance.
+        needs_distance: rows have no key, so that a cursor without a distance (text, uuid) is compared strictly.
+    """
+
+    position: Position | None = None
+    unfinished: bool = False
+    lag: Lag | None = None
+    needs_distance: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +104,9 @@ class Described:
         sql: what is sent to the source, for `plan`; empty for files.
         bound: the value that `:last_value` (or the filter) is bound to, for people; None: no lower bound.
         notes: what a person should be told (a type kept as text, a minimum bound for `:last_value`, …).
+        window: the transactions that the read covers; None: it reads by the cursor.
+        no_window: why it does, although a safe read was asked for.
+        floor: (with a window) no row at or below this cursor is read; None: no bound.
     """
 
     schema: pa.Schema
@@ -94,6 +119,9 @@ class Described:
     sql: str = ""
     bound: str | None = None
     notes: tuple[str, ...] = ()
+    window: Window | None = None
+    no_window: str = ""
+    floor: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +368,19 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Give back connections and locks."""
+        ...
+
+
+@runtime_checkable
+class SupportsHistory(Protocol):
+    """A destination whose tables can be rolled back behind a mark, by itself or with it."""
+
+    def refuse_rolled_back(self, identity: Identity) -> None:
+        """See that the rows that the mark speaks of are still there, and that the mark is the one that came with them.
+
+        Raises:
+            StateConflict: they are not, or it is not.
+        """
         ...
 
 

@@ -60,6 +60,11 @@ class Job:
         return Identity(self.project.pipeline, self.resource.name, self.resource.into)
 
     @property
+    def stamp(self) -> str | None:
+        """The run id that every row carries; None: rows carry none."""
+        return self.run_id if self.resource.metadata_columns else None
+
+    @property
     def private(self) -> Path:
         """`.conduit/` beside ingest.yml."""
         return self.project.folder / PRIVATE

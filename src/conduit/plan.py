@@ -17,8 +17,8 @@ from conduit.marks import mark_of
 from conduit.positions import Position
 from conduit.report import ResourceReport
 from conduit.run import recover
-from conduit.schemas import Reconciled
-from conduit.watermarks import key_of
+from conduit.schemas import Reconciled, conform
+from conduit.transform import Transform
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,11 +121,13 @@ def _look(job: Job, found: ResourcePlan) -> None:
     mark = recover(job, report, repair=False)
     since = planning.start(job, mark)
     watermark = planning.guard(job, since)
-    with job.source.open(planning.request(job, watermark, since)) as session:
+    with job.source.open(planning.request(job, watermark, since, mark)) as session:
         described = session.describe()
         planning.agree(job, mark, described)
         watermark = watermark if since is not None else planning.guard(job, None, described)
-        key_of(job.resource, described, watermark)
+        watermark = watermark.settled(job.resource.name, described)
+        described, shape = planning.shaped(job, described)
+        planning.key(job, described, watermark, shape)
         until = session.until()
         planning.refuse_backwards(job, since, until)
         target = planning.columns(job, described, job.destination.describe(job.resource.into))
@@ -140,7 +142,7 @@ def _look(job: Job, found: ResourcePlan) -> None:
         *report.notes,
         *watermark.notes,
         *described.notes,
-        *planning.order_notes(job, described),
+        *planning.order_notes(job, described, shape),
         *target.notes,
     ]
 
@@ -195,8 +197,12 @@ def preview(
         since = planning.start(job, mark)
         read = planning.request(job, planning.guard(job, since), since)
         with source.open(read) as session:
-            described = session.describe()
-            return _first_rows(session.read(session.splits()[0]), described.schema, limit)
+            described, shape = planning.shaped(job, session.describe())
+            return _first_rows(_shaped(session.read(session.splits()[0]), shape), described.schema, limit)
+
+
+def _shaped(rows: Iterator[pa.RecordBatch], shape: Transform | None) -> Iterator[pa.RecordBatch]:
+    return rows if shape is None else shape.batches(conform(batch, shape.source) for batch in rows)
 
 
 def _first_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, limit: int) -> pa.Table:

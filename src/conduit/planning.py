@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conduit import watermarks
+from msgspec.structs import replace
+
+from conduit import transform, watermarks
 from conduit.arrow import pa
-from conduit.contract import Described, Read, Until, Write
-from conduit.errors import DataError, StateConflict
+from conduit.contract import Described, Read, SafeRead, Until, Write
+from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.job import Job
 from conduit.marks import Mark
 from conduit.positions import Position, after, highest
 from conduit.rows import CursorColumn, with_metadata
 from conduit.schemas import Reconciled, reconcile
+from conduit.transform import Transform
 from conduit.watermarks import Watermark
+
+RENEWED_AFTER = 50_000_000
+"""Transactions after which the horizon in a quiet table's mark is moved on: ids are comparable over 2^31 only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +30,14 @@ class Plan:
     """What is known before the first row.
 
     Attributes:
-        described: the source's side.
+        described: the source's side, with the columns that come out of a transform.
         watermark: how the read looks back.
         key: columns that identify a row; empty: unknown.
         until: where it ends.
         mark: what the destination holds.
         since: what the read goes on from; `read.since` is the same, less the lag.
         read: what the source was asked for.
+        transform: what happens to the rows of a commit; None: nothing.
     """
 
     described: Described
@@ -40,6 +47,17 @@ class Plan:
     mark: Mark | None
     since: Position | None
     read: Read
+    transform: Transform | None = None
+
+    @property
+    def moves_without_rows(self) -> bool:
+        """The source has gone on although it has no new row: a mark that stays behind would expire with its history."""
+        if self.since is None:
+            return False
+        seen, now = self.since.window, self.described.window
+        if seen is not None and now is not None and int(now.end) - int(seen.end) > RENEWED_AFTER:
+            return True
+        return self.since.kind == "snapshot" and self.until.position != self.since
 
 
 def start(job: Job, mark: Mark | None) -> Position | None:
@@ -58,8 +76,10 @@ def guard(job: Job, since: Position | None, described: Described | None = None) 
     return watermarks.choose(job.resource, type_, late_commits=job.source.late_commits)
 
 
-def request(job: Job, watermark: Watermark, since: Position | None) -> Read:
-    """What the source is asked for."""
+def request(
+    job: Job, watermark: Watermark, since: Position | None, mark: Mark | None = None, *, resume: bool = True
+) -> Read:
+    """What the source is asked for. With `resume` what a checkpoint has left of its window comes first."""
     resource = job.resource
     incremental = resource.incremental
     return Read(
@@ -74,8 +94,22 @@ def request(job: Job, watermark: Watermark, since: Position | None) -> Read:
         ordered=resource.checkpoint_interval is not None and job.backfill is None,
         columns=resource.columns,
         reload_changed_files=resource.on_changed_file == "reload",
+        on_change=resource.on_change,
         batch_size=resource.batch_size,
+        safe=safe_read(job, watermark, since, unfinished=resume and mark is not None and not mark.complete),
     )
+
+
+def safe_read(job: Job, watermark: Watermark, since: Position | None, *, unfinished: bool) -> SafeRead | None:
+    """What a source with a safe horizon is asked for; None: it reads by the cursor. A first run has no type yet."""
+    if since is not None:
+        asked = watermark.window != "never"
+    else:
+        asked = job.backfill is None and job.source.late_commits and watermarks.wants_window(job.resource)
+    if not asked:
+        return None
+    distance = not job.resource.primary_key and job.resource.mode == "append"
+    return SafeRead(position=since, unfinished=unfinished, lag=watermark.lag, needs_distance=distance)
 
 
 def agree(job: Job, mark: Mark | None, described: Described) -> None:
@@ -119,6 +153,39 @@ def refuse_backwards(job: Job, since: Position | None, until: Until) -> None:
     )
 
 
+def shaped(job: Job, described: Described) -> tuple[Described, Transform | None]:
+    """The source as it looks after the resource's transform, and the transform; None without one.
+
+    Raises:
+        ConfigError: the transform's SQL does not fit the source.
+    """
+    found = transform.of(job.resource, described)
+    return (found.described, found) if found else (described, None)
+
+
+def key(job: Job, described: Described, watermark: Watermark, shape: Transform | None) -> tuple[str, ...]:
+    """The columns that identify a row, which an append that reads rows twice leaves out by.
+
+    Raises:
+        ConfigError: there is none where one is needed, or the transform does not keep it.
+    """
+    found = watermarks.key_of(job.resource, described, watermark)
+    appends = job.resource.mode == "append" and not job.full_refresh
+    if shape is not None and appends and rereads(job, watermark) and not shape.keeps(found):
+        raise ConfigError(
+            f"resource {job.resource.name}: some rows are read twice and left out by their key, but what `transform:` "
+            f"makes of them cannot be told apart by {', '.join(found) or 'a key'}",
+            hint="say `incremental: {column: …, safety: none}`, or keep the columns of the primary_key row by row",
+        )
+    return found
+
+
+def rereads(job: Job, watermark: Watermark) -> bool:
+    """Whether rows that were loaded can be read again."""
+    incremental = job.resource.incremental
+    return watermark.looks_back or (incremental is not None and incremental.on_null == "include")
+
+
 def columns(job: Job, described: Described, table: pa.Schema | None) -> Reconciled:
     """What happens to every column, metadata columns included."""
     schema = with_metadata(described.schema) if job.resource.metadata_columns else described.schema
@@ -128,43 +195,46 @@ def columns(job: Job, described: Described, table: pa.Schema | None) -> Reconcil
 def write_request(job: Job, plan: Plan, target: Reconciled, *, new_table: bool) -> Write:
     """What each commit does to the table."""
     resource, described = job.resource, plan.described
-    key = plan.key
-    unique = watermarks.unique_by_catalogue(key, described)
+    unique = watermarks.unique_by_catalogue(plan.key, described)
     incremental = resource.incremental
-    rereads = plan.watermark.looks_back or (incremental is not None and incremental.on_null == "include")
+    twice = rereads(job, plan.watermark)
     mode = "replace" if job.full_refresh else resource.mode
     cursor = incremental.column if incremental and incremental.column in target.schema.names else None
-    only_recent = cursor in key and incremental is not None and incremental.on_null != "include"
+    only_recent = cursor in plan.key and incremental is not None and incremental.on_null != "include"
     return Write(
         identity=job.identity,
         table=resource.into,
         mode=mode,
         schema=target.schema,
         run_id=job.run_id,
-        key=key if mode == "merge" or rereads else (),
+        key=plan.key if mode == "merge" or twice else (),
         key_is_unique=unique,
         cursor=cursor,
-        leave_out_present=mode == "append" and rereads and not (new_table and unique),
-        present_from=plan.read.since if only_recent else None,
+        leave_out_present=mode == "append" and twice and not (new_table and unique),
+        present_from=(described.floor if described.window else plan.read.since) if only_recent else None,
         update=resource.update,
         add_columns=target.added,
         refuse_duplicate_keys=resource.accumulates,
     )
 
 
-def commit_every(job: Job, described: Described) -> int | None:
+def commit_every(job: Job, described: Described, shape: Transform | None) -> int | None:
     """Rows between commits; None: one commit at the end."""
+    if shape is not None and not shape.is_row_by_row:
+        return None
     if not described.ordered or job.full_refresh or job.backfill or job.resource.mode == "replace":
         return None
     return job.resource.checkpoint_interval
 
 
-def order_notes(job: Job, described: Described) -> list[str]:
+def order_notes(job: Job, described: Described, shape: Transform | None) -> list[str]:
     """What to say about a checkpoint_interval that cannot work."""
     if job.resource.checkpoint_interval is None or job.backfill is not None:
         return []
     if job.full_refresh or job.resource.incremental is None:
         return ["checkpoint_interval has no effect: everything is committed at once"]
+    if shape is not None and not shape.is_row_by_row:
+        return ["checkpoint_interval has no effect: `transform:` needs all rows of the run"]
     if described.ordered:
         return []
     column = job.resource.incremental.column
@@ -178,8 +248,13 @@ def cursor_column(job: Job, described: Described) -> CursorColumn | None:
     return CursorColumn(job.resource.incremental.column, described.cursor_type, described.cursor_unit)
 
 
-def new_position(job: Job, plan: Plan, reached: Position | None) -> Position | None:
+def new_position(job: Job, plan: Plan, reached: Position | None, *, complete: bool) -> Position | None:
     """Where the source has been read to once the rows up to `reached` are committed, never below the mark."""
     if job.resource.incremental is not None:
-        return highest(plan.since, reached)
+        found, window = highest(plan.since, reached), plan.described.window
+        if found is None or window is None:
+            return found and replace(found, window=None)
+        if complete or reached is None:
+            return replace(found, window=window.covered(found.value))
+        return replace(found, window=replace(window, at=reached.value))
     return plan.until.position or Position(kind="full", value=job.run_id)

@@ -23,6 +23,8 @@ Kind = Literal["cursor", "files", "snapshot", "full"]
 CursorType = Literal["int", "decimal", "date", "timestamp", "timestamptz", "timestamp-text", "text", "uuid"]
 """`timestamp-text` is a time that its source keeps as text (SQLite): compared as text, printed as it stands."""
 
+_KEPT_ANCHORS = 32
+
 UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _TIME = re.compile(
@@ -48,12 +50,27 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         end: upper bound, this snapshot's horizon.
         next: the first transaction id that this snapshot had not yet given out.
         anchors: (next, cursor value) of earlier runs, oldest first: the index-friendly lower bound.
+        at: the cursor up to which the window was read, in the mark of a checkpoint.
     """
 
     start: str
     end: str
     next: str
     anchors: tuple[tuple[str, str], ...] = ()
+    at: str = ""
+
+    def covered(self, highest: str) -> Window:
+        """The window once all of it was read, with what later ones can start from.
+
+        Args:
+            highest: the highest cursor that was read so far.
+        """
+        anchors = [*self.anchors, (self.next, highest)]
+        ended = [anchor for anchor in anchors if int(anchor[0]) <= int(self.end)]
+        kept = [*ended[-1:], *(anchor for anchor in anchors if int(anchor[0]) > int(self.end))]
+        if len(kept) > _KEPT_ANCHORS:  # a transaction stays open for long; every second one serves as well
+            kept = [kept[0], *kept[2::2]]
+        return msgspec.structs.replace(self, anchors=tuple(kept), at="")
 
 
 class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,7 +103,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         match self.kind, self.type:
             case "full", _:
                 return None
-            case "cursor", "int":
+            case ("cursor", "int") | ("snapshot", _):
                 return int(self.value)
             case "files", _:
                 return f"{len(self.files)} file{'s' * (len(self.files) != 1)} {self.value[:19]}"
@@ -101,6 +118,15 @@ def cursor(value: str, type: CursorType, unit: str = "") -> Position:  # noqa: A
         StateConflict: `value` is not a value of `type`.
     """
     return Position(kind="cursor", value=_canonical(value, type, unit), type=type, unit=unit)
+
+
+def snapshot(value: int | str) -> Position:
+    """The position of a source that was read up to a snapshot of its table.
+
+    Raises:
+        StateConflict: `value` is no id of a snapshot.
+    """
+    return Position(kind="snapshot", value=_canonical(str(value), "int", ""))
 
 
 def from_epoch(count: int, unit: str, *, aware: bool) -> Position:

@@ -9,41 +9,33 @@ This module speaks SQL and knows no driver; literals come from the connectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from conduit.contract import Read
 from conduit.errors import ConfigError
 from conduit.late import late
+from conduit.tokens import (
+    PLACEHOLDER,
+    Span,
+    kind_of,
+    placeholders_of,
+    splice,
+    tokens_of,
+    top_level_conditions,
+    where_of,
+    within,
+)
 
 if TYPE_CHECKING:
     import sqlglot
-    from sqlglot import Token, exp
+    from sqlglot import exp
 else:
     sqlglot, exp = late("sqlglot"), late("sqlglot.expressions")
 
-PLACEHOLDER = "last_value"
-
-_OPENERS = {"L_PAREN", "L_BRACKET", "L_BRACE", "CASE"}
-_CLOSERS = {"R_PAREN", "R_BRACKET", "R_BRACE", "END"}
-_BRACKETS = {"L_BRACKET": 1, "L_BRACE": 1, "R_BRACKET": -1, "R_BRACE": -1}
-_AFTER_WHERE = {
-    "GROUP_BY", "HAVING", "WINDOW", "QUALIFY", "ORDER_BY", "LIMIT", "OFFSET", "FETCH", "FOR", "UNION", "EXCEPT",
-    "INTERSECT", "SEMICOLON",
-}  # fmt: skip
-_NOT_PLAIN = ("joins", "group", "having", "distinct", "with", "with_", "windows", "laterals")
 _WRITES = ("Insert", "Update", "Delete", "Merge", "Create", "Drop", "Command", "Into")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Characters `start` up to, not including, `end` of the query."""
-
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +59,8 @@ class Query:
         """The top-level AND conditions of WHERE that hold a placeholder: a first run leaves them out."""
         if not isinstance(self.tree, exp.Select) or not self.placeholders:
             return ()
-        spans = tuple(_top_level_conditions(_tokens(self.text, self.dialect)))
-        return tuple(span for span in spans if any(_within(mark, span) for mark in self.placeholders))
+        spans = tuple(top_level_conditions(tokens_of(self.text, self.dialect)))
+        return tuple(span for span in spans if any(within(mark, span) for mark in self.placeholders))
 
     def bounded(self, literal: str) -> str:
         """The text with every placeholder replaced by `literal`, an expression of the dialect.
@@ -76,7 +68,7 @@ class Query:
         Raises:
             ConfigError: the replacement would change more than the placeholder.
         """
-        spliced = _splice(self.text, [(span, f"({literal})") for span in self.placeholders])
+        spliced = splice(self.text, [(span, f"({literal})") for span in self.placeholders])
         if self.tree is not None:
             value = exp.paren(sqlglot.parse_one(literal, dialect=self.dialect))
             expected = self.tree.transform(lambda node: value.copy() if _is_placeholder(node) else node)
@@ -90,15 +82,50 @@ class Query:
         stands elsewhere gets the type's minimum.
         """
         conditions = self.conditions
-        elsewhere = [mark for mark in self.placeholders if not any(_within(mark, span) for span in conditions)]
+        elsewhere = [mark for mark in self.placeholders if not any(within(mark, span) for span in conditions)]
         edits = [(span, "TRUE") for span in conditions] + [(mark, f"({minimum})") for mark in elsewhere]
-        spliced = _splice(self.text, edits)
+        spliced = splice(self.text, edits)
         if conditions and self.tree is not None and not elsewhere:
             expected = self.tree.copy()
             _leave_out(expected)
             if _parse_one(spliced, self.dialect) != expected:
                 return self.bounded(minimum), True
         return spliced, bool(elsewhere)
+
+    def narrowed(self, condition: str) -> str | None:
+        """The text with another condition instead of those that hold `:last_value`, or beside those that it has.
+
+        Args:
+            condition: in terms of the columns of the one table that the query reads.
+
+        Returns:
+            None: `:last_value` stands where no condition can take its place, or the query would read differently.
+        """
+        if not isinstance(self.tree, exp.Select):
+            return None
+        conditions = self.conditions
+        if not all(any(within(mark, span) for span in conditions) for mark in self.placeholders):
+            return None
+        expected = self.tree.copy()
+        wanted = exp.paren(sqlglot.parse_one(condition, dialect=self.dialect))
+        if conditions:
+            replaced = [(span, "TRUE") for span in conditions[1:]]
+            spliced = splice(self.text, [(conditions[0], f"({condition})"), *replaced])
+            _leave_out(expected, wanted)
+        else:
+            spliced = self._with_condition(expected, condition, wanted)
+        return spliced if _parse_one(spliced, self.dialect) == expected else None
+
+    def _with_condition(self, expected: exp.Select, condition: str, wanted: exp.Expr) -> str:
+        """The text with one more condition; `expected` becomes the tree that it must have."""
+        inside, place = where_of(tokens_of(self.text, self.dialect), self.text)
+        if inside is None:
+            expected.set("where", exp.Where(this=wanted))
+            return splice(self.text, [(Span(place, place), f"\nWHERE ({condition})\n")])
+        where = expected.args["where"]
+        where.set("this", exp.And(this=exp.paren(where.this.copy()), expression=wanted))
+        opened, closed = Span(inside.start, inside.start), Span(inside.end, inside.end)
+        return splice(self.text, [(opened, "("), (closed, f") AND ({condition})")])
 
     def ordered_by(self, column: str, *, collation: str = "") -> bool:
         """Whether the rows come in ascending order of the output column `column`.
@@ -164,10 +191,10 @@ def read_query(text: str, dialect: str, *, incremental: bool) -> Query:
     Raises:
         ConfigError: it is not one SELECT; it holds an unknown placeholder; it has a LIMIT that would cut rows.
     """
-    tokens = _tokens(text, dialect)
-    while tokens and _kind(tokens[-1]) == "SEMICOLON":
+    tokens = tokens_of(text, dialect)
+    while tokens and kind_of(tokens[-1]) == "SEMICOLON":
         text = text[: tokens.pop().start]
-    placeholders = tuple(_placeholders(tokens))
+    placeholders = tuple(placeholders_of(tokens))
     if placeholders and not incremental:
         raise ConfigError("the query uses :last_value, but the resource has no incremental_column")
     tree = _parse_query(text, dialect)
@@ -181,11 +208,12 @@ def read_query(text: str, dialect: str, *, incremental: bool) -> Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """The ends of a read, as expressions of the dialect; None: open."""
+    """The ends of a read, as expressions of the dialect; None: open. `also` is one more condition on its rows."""
 
     lower: str | None = None
     upper: str | None = None
     minimum: str = "NULL"
+    also: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +262,8 @@ def compose(
         ordered = bool(read.cursor) and query.ordered_by(read.cursor or "", collation=collation)
     if bounds.lower is not None and read.cursor and not (query and query.placeholders):
         filters.append(f"{column(read.cursor)} > {bounds.lower}")
+    if bounds.also is not None:
+        filters.append(f"({bounds.also})")
     if bounds.upper is not None and read.cursor:
         filters.append(f"{column(read.cursor)} <= {bounds.upper}")
     if query is not None and not filters and not select:
@@ -249,87 +279,6 @@ def compose(
 def without_bound(query: Query, minimum: str) -> str:
     """The query with no lower bound: what the NULL cursors are counted in."""
     return query.first_run(minimum)[0] if query.placeholders else query.text
-
-
-# --- tokens ---------------------------------------------------------------------------------------------
-
-
-def _tokens(text: str, dialect: str) -> list[Token]:
-    try:
-        return list(sqlglot.Dialect.get_or_raise(dialect).tokenize(text))
-    except sqlglot.errors.SqlglotError as error:
-        raise ConfigError(f"the query cannot be read: {error}") from error
-
-
-def _kind(token: Token) -> str:
-    """The name of a token's type."""
-    return str(token.token_type.name)
-
-
-def _placeholders(tokens: Sequence[Token]) -> Iterator[Span]:
-    brackets = 0
-    for colon, name in zip(tokens, [*tokens[1:], None], strict=True):
-        brackets += _BRACKETS.get(_kind(colon), 0)
-        if _kind(colon) != "COLON" or name is None or name.start != colon.end + 1:
-            continue
-        if not name.text.isidentifier() or name.text[0].isdigit():
-            continue
-        if brackets and name.text == PLACEHOLDER:
-            raise ConfigError("`:last_value` stands inside brackets, where it reads as a slice", hint="move it out")
-        if brackets:
-            continue
-        if name.text != PLACEHOLDER:
-            close = get_close_matches(name.text, [PLACEHOLDER])
-            hint = "did you mean :last_value?" if close else "the only placeholder is :last_value"
-            raise ConfigError(f"unknown placeholder :{name.text} in the query", hint=hint)
-        yield Span(colon.start, name.end + 1)
-
-
-def _top_level_conditions(tokens: Sequence[Token]) -> Iterator[Span]:
-    """The conditions that AND joins at the top of the outermost WHERE; none when an OR stands there."""
-    inside: list[Token] = []
-    depth, seen = 0, False
-    for token in tokens:
-        depth -= _kind(token) in _CLOSERS
-        if seen and depth == 0 and _kind(token) in _AFTER_WHERE:
-            break
-        if seen:
-            inside.append(token)
-        seen = seen or (depth == 0 and _kind(token) == "WHERE")
-        depth += _kind(token) in _OPENERS
-    yield from _split_at_and(inside)
-
-
-def _split_at_and(tokens: Sequence[Token]) -> list[Span]:
-    spans: list[Span] = []
-    start, depth, between = 0, 0, 0
-    for index, token in enumerate(tokens):
-        kind = _kind(token)
-        depth += (kind in _OPENERS) - (kind in _CLOSERS)
-        if depth:
-            continue
-        if kind in ("OR", "XOR"):
-            return []
-        if kind == "BETWEEN":
-            between += 1
-        elif kind == "AND" and between:
-            between -= 1
-        elif kind == "AND":
-            spans.append(Span(tokens[start].start, tokens[index - 1].end + 1))
-            start = index + 1
-    if start < len(tokens):
-        spans.append(Span(tokens[start].start, tokens[-1].end + 1))
-    return spans
-
-
-def _within(inner: Span, outer: Span) -> bool:
-    return outer.start <= inner.start and inner.end <= outer.end
-
-
-def _splice(text: str, edits: Sequence[tuple[Span, str]]) -> str:
-    for span, replacement in sorted(edits, key=lambda edit: edit[0].start, reverse=True):
-        text = text[: span.start] + replacement + text[span.end :]
-    return text
 
 
 # --- trees ----------------------------------------------------------------------------------------------
@@ -359,12 +308,17 @@ def _is_placeholder(node: exp.Expr) -> bool:
     return isinstance(node, exp.Placeholder) and node.name == PLACEHOLDER
 
 
-def _leave_out(tree: exp.Expr) -> None:
-    """Replace every top-level condition of WHERE that holds a placeholder by TRUE."""
+def _leave_out(tree: exp.Expr, first: exp.Expr | None = None) -> None:
+    """Replace every top-level condition of WHERE that holds a placeholder by TRUE, the first of them by `first`."""
     where = tree.args.get("where")
     conditions = (
-        list(where.this.flatten()) if where and isinstance(where.this, exp.And) else [where.this] if where else []
+        list(where.this.flatten(unnest=False))
+        if where and isinstance(where.this, exp.And)
+        else [where.this]
+        if where
+        else []
     )
     for condition in conditions:
         if any(_is_placeholder(node) for node in condition.walk()):
-            condition.replace(exp.true())
+            condition.replace(first or exp.true())
+            first = None

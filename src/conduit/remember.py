@@ -15,12 +15,12 @@ import msgspec
 from conduit import locks, planning
 from conduit.config.models import Project, Resource
 from conduit.connectors import registry
-from conduit.contract import Described
+from conduit.contract import Described, SupportsHistory
 from conduit.errors import ConfigError, StateConflict
 from conduit.history import History, utc_now
 from conduit.job import PRIVATE, Job, opened
 from conduit.marks import Identity, Mark, mark_of
-from conduit.positions import CursorType, Position, parse_shown
+from conduit.positions import CursorType, Position, parse_shown, snapshot
 from conduit.state import FILE_NAME, BrokenStateFile, StateFile, Value
 from conduit.watermarks import Watermark
 
@@ -62,7 +62,7 @@ def set_value(project: Project, resource: Resource, value: str) -> Remembered:
         StateConflict: the value is not of the cursor's type.
     """
     described = _describe(project, resource)
-    position = parse_shown(value, _cursor_type(resource, described), described.cursor_unit)
+    position = _position(project, resource, described, value)
     return _change(project, resource, "set", lambda _: (position, described.fingerprint))
 
 
@@ -85,8 +85,7 @@ def adopt(project: Project, resource: Resource) -> Remembered:
         value = _file_value(project, resource)
         if value is None:
             raise StateConflict(f"{resource.name}: there is neither a mark nor a value in {FILE_NAME} to adopt")
-        type_ = _cursor_type(resource, described)
-        return parse_shown(value, type_, described.cursor_unit), described.fingerprint
+        return _position(project, resource, described, value), described.fingerprint
 
     return _change(project, resource, "adopt", adopted)
 
@@ -132,7 +131,7 @@ def _change(
         old = _mark(project, resource)
         position, source = decide(old)
         new = _next(old, _identity(project, resource), position, source)
-        if old is not None or position is not None:
+        if old is not None or position is not None or _has_history(project, resource):
             _set(project, resource, old, new)
         shown = position.shown() if position else None
         _state_file(project).put(resource.name, shown)
@@ -177,11 +176,24 @@ def _set(project: Project, resource: Resource, old: Mark | None, new: Mark) -> N
         destination.set_mark(resource.into, old, new)
 
 
+def _has_history(project: Project, resource: Resource) -> bool:
+    """Whether the table can tell that a mark was removed, and so has to be told that it was meant."""
+    with closing(registry.destination(project.destinations[resource.destination], project.folder)) as destination:
+        return isinstance(destination, SupportsHistory) and destination.describe(resource.into) is not None
+
+
 def _describe(project: Project, resource: Resource) -> Described:
     with opened(project, resource, {}) as (source, destination):
         job = Job(project=project, resource=resource, source=source, destination=destination, run_id="state")
         with source.open(planning.request(job, Watermark(), None)) as session:
             return session.describe()
+
+
+def _position(project: Project, resource: Resource, described: Described, value: Value) -> Position:
+    """What a value means for this resource: a snapshot of its source, or a watermark."""
+    if resource.incremental is None and project.sources[resource.source].connection.snapshots:
+        return snapshot(value)
+    return parse_shown(value, _cursor_type(resource, described), described.cursor_unit)
 
 
 def _cursor_type(resource: Resource, described: Described) -> CursorType:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from conduit.errors import exit_code
+from conduit.contract import Committed
+from conduit.errors import ConduitError, exit_code
 
 Status = Literal["loaded", "nothing new", "failed"]
 
@@ -15,7 +16,9 @@ Status = Literal["loaded", "nothing new", "failed"]
 class ResourceReport:
     """One resource of a run.
 
-    `read = written + already_present + superseded + filtered + quarantined`, where written is inserted + updated.
+    `read = written + already_present + superseded + filtered + quarantined`, where written is inserted + updated. With
+    a `transform:` it is `read = transformed + filtered + quarantined` and `made = written + already_present +
+    superseded`.
 
     Attributes:
         resource: its name.
@@ -27,6 +30,8 @@ class ResourceReport:
         superseded: rows of one key in one commit that a newer one replaced.
         filtered: rows left out by a rule (NULL cursors with `on_null: exclude`).
         quarantined: rows that failed a check.
+        transformed: rows that `transform:` took in.
+        made: rows that it gave in their place.
         commits: how many commits the run made.
         since: the watermark before; until: the watermark after. None: nothing remembered.
         seconds: wall time.
@@ -44,6 +49,8 @@ class ResourceReport:
     superseded: int = 0
     filtered: int = 0
     quarantined: int = 0
+    transformed: int = 0
+    made: int = 0
     commits: int = 0
     since: int | str | None = None
     until: int | str | None = None
@@ -51,6 +58,23 @@ class ResourceReport:
     notes: list[str] = field(default_factory=list)
     error: str = ""
     exit_code: int = 0
+
+    def count(self, taken: int, committed: Committed, *, moved: bool) -> None:
+        """Add the rows of one commit; when nothing `moved`, none was made."""
+        self.read += taken
+        self.inserted += committed.inserted
+        self.updated += committed.updated
+        self.already_present += committed.already_present
+        self.superseded += committed.superseded
+        if moved:
+            self.status = "loaded"
+            self.commits += 1
+
+    def fail(self, error: ConduitError) -> None:
+        """Say what ended the run."""
+        self.status = "failed"
+        self.error = str(error)
+        self.exit_code = error.exit_code
 
     @property
     def written(self) -> int:
@@ -60,25 +84,32 @@ class ResourceReport:
     @property
     def balanced(self) -> bool:
         """Whether every row that was read is accounted for."""
-        known = self.written + self.already_present + self.superseded + self.filtered + self.quarantined
-        return self.read == known
+        apart = self.filtered + self.quarantined
+        landed = self.written + self.already_present + self.superseded
+        if self.transformed:
+            return self.read == self.transformed + apart and self.made == landed
+        return self.read == landed + apart
 
     def equation(self) -> str:
-        """`read 13 = written 3 + already present 10`; parts that are 0 are left out."""
-        parts = {
-            "written": self.written,
-            "already present": self.already_present,
-            "superseded": self.superseded,
-            "filtered": self.filtered,
-            "quarantined": self.quarantined,
-        }
-        shown = [f"{name} {count:,}" for name, count in parts.items() if count or name == "written"]
-        return f"read {self.read:,} = {' + '.join(shown)}"
+        """`read 13 = written 3 + already present 10`; parts that are 0 are left out.
+
+        With a transform: `read 13 = transformed 13, into 4 = written 4`.
+        """
+        landed = {"written": self.written, "already present": self.already_present, "superseded": self.superseded}
+        apart = {"filtered": self.filtered, "quarantined": self.quarantined}
+        if not self.transformed:
+            return f"read {self.read:,} = {_sum(landed | apart, 'written')}"
+        taken = _sum({"transformed": self.transformed} | apart, "transformed")
+        return f"read {self.read:,} = {taken}, into {self.made:,} = {_sum(landed, 'written')}"
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: all fields, and the rows written per second."""
         rate = round(self.written / self.seconds) if self.seconds and self.written else 0
         return asdict(self) | {"written": self.written, "rows_per_second": rate}
+
+
+def _sum(parts: dict[str, int], always: str) -> str:
+    return " + ".join(f"{name} {count:,}" for name, count in parts.items() if count or name == always)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from conduit import interrupts, locks, planning, state, watermarks
+from conduit import interrupts, locks, planning, state
 from conduit.arrow import pa
 from conduit.bounds import ROWS
 from conduit.checkpoints import Checkpoints
@@ -34,6 +34,7 @@ from conduit.contract import (
     Session,
     Staged,
     SupportsCancel,
+    SupportsHistory,
     SupportsStaging,
     SupportsStreaming,
     Write,
@@ -48,6 +49,7 @@ from conduit.planning import Plan
 from conduit.read_ahead import ReadAhead
 from conduit.report import Report, ResourceReport
 from conduit.rows import Stream, sliced
+from conduit.transform import applied
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -119,9 +121,9 @@ def run_resource(job: Job) -> ResourceReport:
             crash_point("run.locked")
             with_retries(job, report)
     except KeyboardInterrupt:
-        fail(report, Interrupted("interrupted; what was committed stays, the next run goes on from there", signal=2))
+        report.fail(Interrupted("interrupted; what was committed stays, the next run goes on from there", signal=2))
     except ConduitError as error:
-        fail(report, interrupts.requested() or error)
+        report.fail(interrupts.requested() or error)
     report.notes = list(dict.fromkeys(report.notes))
     report.seconds = round(time.perf_counter() - started, 3)
     keep_history(job, report, started_at)
@@ -157,25 +159,36 @@ def landed_late(job: Job, report: ResourceReport) -> bool:
 
 
 def move_what_is_new(job: Job, report: ResourceReport) -> None:
-    """The run itself, from the mark to the record."""
+    """The run itself, from the mark to the record. What a checkpoint has left of its window is read first."""
     mark = recover(job, report)
     crash_point("run.recovered")
+    mark, unfinished = move_one_window(job, report, mark, resume=True)
+    if unfinished:
+        mark, _ = move_one_window(job, report, mark, resume=False)
+    record(job, report, mark)
+
+
+def move_one_window(job: Job, report: ResourceReport, mark: Mark | None, *, resume: bool) -> tuple[Mark | None, bool]:
+    """Read what is above the mark and commit it. The mark then, and whether it was the rest of an earlier window."""
     since = planning.start(job, mark)
     watermark = planning.guard(job, since)
-    read = planning.request(job, watermark, since)
+    read = planning.request(job, watermark, since, mark, resume=resume)
     with job.source.open(read) as session:
         described = session.describe()
         planning.agree(job, mark, described)
         if since is None:
             watermark = planning.guard(job, None, described)
-        key = watermarks.key_of(job.resource, described, watermark)
+        watermark = watermark.settled(job.resource.name, described)
+        described, shape = planning.shaped(job, described)
+        key = planning.key(job, described, watermark, shape)
         until = session.until()
         planning.refuse_backwards(job, since, until)
         crash_point("run.bounded")
-        report.notes += [*watermark.notes, *described.notes, *planning.order_notes(job, described)]
-        if not until.nothing_new:
-            mark = load_rows(job, report, session, Plan(described, watermark, key, until, mark, since, read))
-    record(job, report, mark)
+        report.notes += [*watermark.notes, *described.notes, *planning.order_notes(job, described, shape)]
+        plan = Plan(described, watermark, key, until, mark, since, read, shape)
+        if not until.nothing_new or plan.moves_without_rows:
+            mark = load_rows(job, report, session, plan)
+    return mark, described.window is not None and read.safe is not None and read.safe.unfinished
 
 
 # --- recover --------------------------------------------------------------------------------------------
@@ -191,6 +204,8 @@ def recover(job: Job, report: ResourceReport, *, repair: bool = True) -> Mark | 
     mark = mark_of(marks, job.identity)
     if job.backfill is not None:
         return mark
+    if isinstance(job.destination, SupportsHistory) and not job.full_refresh and job.resource.mode != "replace":
+        job.destination.refuse_rolled_back(job.identity)
     if mark is None:
         refuse_renamed(job, marks)
     found = state.recover(name, mark, lambda: job.state_file.value(name), job.state_file.path)
@@ -229,27 +244,31 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
     target = planning.columns(job, described, table)
     write = planning.write_request(job, plan, target, new_table=table is None)
     cursor = planning.cursor_column(job, described)
+    shape = plan.transform
     stream = Stream(
-        target.schema,
+        shape.source if shape else target.schema,
         cursor_column=cursor,
         on_null=plan.read.on_null,
-        key=write.key,
+        key=() if shape else write.key,
         ordered=described.ordered,
-        run_id=job.run_id if job.resource.metadata_columns else None,
+        run_id=None if shape else job.stamp,
     )
-    every = planning.commit_every(job, described)
+    every = planning.commit_every(job, described, shape)
     mark, handed_out = plan.mark, 0
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
     with ReadAhead(lambda: extract(session, stream, plan.read.batch_size), cancel) as batches:
         pieces = Checkpoints(iter(batches), every, cursor)
-        if pieces.exhausted and write.mode != "replace":
+        if pieces.exhausted and write.mode != "replace" and not plan.moves_without_rows:
             return mark
         report.notes += target.notes
         while True:
             before = mark
-            staged, committed, mark = commit_piece(job, write, pieces, plan, mark)
-            handed_out += staged
-            count(report, staged, committed, moved=mark is not before or committed.written > 0)
+            taken, staged, committed, mark = commit_piece(job, write, pieces, plan, mark)
+            handed_out += taken
+            if shape is not None:
+                report.transformed += taken
+                report.made += staged
+            report.count(taken, committed, moved=mark is not before or committed.written > 0)
             crash_point("run.committed")
             if pieces.exhausted:
                 break
@@ -272,19 +291,22 @@ def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterato
 
 def commit_piece(
     job: Job, write: Write, pieces: Checkpoints, plan: Plan, mark: Mark | None
-) -> tuple[int, Committed, Mark | None]:
-    """Stage the rows of one checkpoint and commit them with the mark (I2). Returns rows, effect and the mark."""
+) -> tuple[int, int, Committed, Mark | None]:
+    """Stage the rows of one checkpoint and commit them with the mark (I2): rows read, rows staged, effect, mark."""
+    before = plan.transform.taken if plan.transform else 0
     load = job.destination.begin(write)
     try:
         crash_point("load.begun")
-        staged = stage(load, watched(job, pieces.piece()))
+        finish = Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
+        staged = stage(load, watched(job, applied(plan.transform, pieces.piece(), finish)))
         interrupts.check()
         new = None if job.backfill else new_mark(job, plan, pieces, mark, staged.rows)
         committed = commit(job, load, staged, mark, new)
     finally:
         load.abort()
     landed = mark if changes_nothing(committed, mark, new) else new
-    return staged.rows, committed, landed
+    taken = plan.transform.taken - before if plan.transform else staged.rows
+    return taken, staged.rows, committed, landed
 
 
 def stage(load: Load, rows: Iterator[pa.RecordBatch]) -> Staged:
@@ -319,7 +341,7 @@ def new_mark(job: Job, plan: Plan, pieces: Checkpoints, mark: Mark | None, rows:
     """The mark that this commit sets."""
     return Mark(
         identity=job.identity,
-        position=planning.new_position(job, plan, pieces.reached),
+        position=planning.new_position(job, plan, pieces.reached, complete=pieces.exhausted),
         since=mark.since if mark and mark.run_id == job.run_id else plan.since,
         run_id=job.run_id,
         complete=pieces.exhausted,
@@ -330,18 +352,6 @@ def new_mark(job: Job, plan: Plan, pieces: Checkpoints, mark: Mark | None, rows:
 
 
 # --- record ---------------------------------------------------------------------------------------------
-
-
-def count(report: ResourceReport, staged: int, committed: Committed, *, moved: bool) -> None:
-    """Add the rows of one commit to the report; when nothing `moved`, none was made."""
-    report.read += staged
-    report.inserted += committed.inserted
-    report.updated += committed.updated
-    report.already_present += committed.already_present
-    report.superseded += committed.superseded
-    if moved:
-        report.status = "loaded"
-        report.commits += 1
 
 
 def settle_counts(report: ResourceReport, stream: Stream, handed_out: int) -> None:
@@ -362,13 +372,6 @@ def record(job: Job, report: ResourceReport, mark: Mark | None) -> None:
         return
     report.until = mark.position.shown() if mark and mark.position else None
     job.state_file.put(job.resource.name, report.until)
-
-
-def fail(report: ResourceReport, error: ConduitError) -> None:
-    """Put an error into the report."""
-    report.status = "failed"
-    report.error = str(error)
-    report.exit_code = error.exit_code
 
 
 def keep_history(job: Job, report: ResourceReport, started_at: str) -> None:

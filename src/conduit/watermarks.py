@@ -1,14 +1,18 @@
 """How a resource guards its watermark against rows that commit late: `safety`, `lag`, and what they need.
 
-A row can become visible below a watermark that was already read. `lag` reads again from a little below the watermark
-and leaves out, by key and inside the commit, what the destination already has. `none` compares strictly and says in
-every run what it can lose. `auto` chooses. Pure decisions; the effects are in run.py and in the connectors.
+A row can become visible below a watermark that was already read. `xid_window` reads what transactions committed since
+the mark, where the source can tell; `lag` reads again from a little below the watermark. Both leave out, by key and
+inside the commit, what the destination already has. `none` compares strictly and says in every run what it can lose.
+`auto` is the window where there is one, else lag. Pure decisions; the effects are in run.py and in the connectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
 
 from conduit.config.models import Incremental, Resource
 from conduit.contract import Described
@@ -34,17 +38,38 @@ class Watermark:
         looks_back: rows below the watermark are read again and left out by key.
         lag: how far; None with `looks_back`: everything (`lag: full`).
         notes: what a person should know, in every run.
+        window: the source is asked to read by its safe horizon instead: never, if it can, or it must.
     """
 
     looks_back: bool = False
     lag: Lag | None = None
     notes: tuple[str, ...] = ()
+    window: Literal["never", "if it can", "must"] = "never"
 
     def lower(self, since: Position | None) -> Position | None:
         """The lower bound of a read that goes on from `since`; None: no bound."""
         if since is None or not self.looks_back:
             return since
+        if since.window and since.window.at:  # a checkpoint of a window lies where it was cut, not at the highest
+            since = msgspec.structs.replace(since, value=since.window.at)
         return minus(since, self.lag) if self.lag is not None else None
+
+    def settled(self, resource: str, described: Described) -> Watermark:
+        """How the read is guarded once the source has told whether it reads by its horizon.
+
+        Raises:
+            ConfigError: it must, and it cannot.
+        """
+        if described.window is not None:
+            return replace(self, notes=())
+        if self.window == "must":
+            why = described.no_window or "this source has no safe horizon"
+            raise ConfigError(
+                f"resource {resource}: safety: xid_window cannot be had: {why}",
+                hint="read a table, or a plain SELECT from one, of PostgreSQL; or use `safety: lag`",
+            )
+        why = f"; no xid window: {described.no_window}" if described.no_window else ""
+        return replace(self, notes=tuple(f"{note}{why}" for note in self.notes))
 
 
 def choose(resource: Resource, type_: str, *, late_commits: bool) -> Watermark:
@@ -64,6 +89,10 @@ def choose(resource: Resource, type_: str, *, late_commits: bool) -> Watermark:
     accumulates = resource.accumulates
     if incremental.safety == "none":
         return Watermark(notes=(_unsafe(resource, incremental),) if late_commits else ())
+    if incremental.safety == "xid_window":
+        _refuse_accumulating(resource, accumulates)
+        lag = _lag(incremental, type_) if incremental.lag or type_ in DEFAULT_LAG else None
+        return Watermark(looks_back=True, lag=lag, window="must")
     if incremental.safety == "lag":
         _refuse_accumulating(resource, accumulates)
         return _looking_back(incremental, type_, f"safety is lag ({_shown(incremental, type_)})")
@@ -76,15 +105,24 @@ def _automatic(
     if type_ not in DEFAULT_LAG:
         if incremental.lag is not None:
             parse_lag(incremental.lag, type_)
+        if late_commits and resource.primary_key and not accumulates:
+            return Watermark(looks_back=True, window="if it can", notes=("safety: auto reads everything again",))
         return Watermark(notes=(_unsafe(resource, incremental),) if late_commits else ())
     if late_commits:
         _refuse_accumulating(resource, accumulates)
-        return _looking_back(incremental, type_, f"safety: auto is lag here ({_shown(incremental, type_)})")
+        found = _looking_back(incremental, type_, f"safety: auto is lag here ({_shown(incremental, type_)})")
+        return replace(found, window="if it can")
     is_time = type_ not in ("int", "decimal")
     if incremental.lag is not None or (is_time and resource.primary_key and not accumulates):
         _refuse_accumulating(resource, accumulates)
         return _looking_back(incremental, type_, f"safety: auto is lag here ({_shown(incremental, type_)})")
     return Watermark(notes=(_equal_times(resource, incremental),) if is_time and not accumulates else ())
+
+
+def wants_window(resource: Resource) -> bool:
+    """Whether a source with a safe horizon is to be read by it, whatever the type of the cursor turns out to be."""
+    incremental = resource.incremental
+    return incremental is not None and incremental.safety in ("auto", "xid_window") and not resource.accumulates
 
 
 def key_of(resource: Resource, described: Described, watermark: Watermark) -> tuple[str, ...]:
@@ -115,9 +153,13 @@ def unique_by_catalogue(key: Sequence[str], described: Described) -> bool:
 
 
 def _looking_back(incremental: Incremental, type_: str, note: str) -> Watermark:
+    return Watermark(looks_back=True, lag=_lag(incremental, type_), notes=(note,))
+
+
+def _lag(incremental: Incremental, type_: str) -> Lag | None:
     if incremental.lag == "full":
-        return Watermark(looks_back=True, notes=(note,))
-    return Watermark(looks_back=True, lag=parse_lag(incremental.lag or _default(type_), type_), notes=(note,))
+        return None
+    return parse_lag(incremental.lag or _default(type_), type_)
 
 
 def _default(type_: str) -> str:

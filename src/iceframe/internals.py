@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyarrow import dataset
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
@@ -28,7 +29,6 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.manifest import (
     DataFile,
-    DataFileContent,
     FileFormat,
     ManifestContent,
     ManifestEntry,
@@ -52,6 +52,7 @@ from iceframe.projection import has_nested_structs, projected
 
 _ALL = AlwaysTrue()
 _BUFFER = 8 << 20
+_ROWS = 1 << 17
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -135,10 +136,14 @@ class OpenFile:
     def __init__(self, metadata: TableMetadata, io: FileIO, file: DataFile) -> None:
         self._metadata, self._file = metadata, file
         self._stream = io.new_input(file.file_path).open()
-        options = {"pre_buffer": True, "buffer_size": _BUFFER}
-        model: Any = _get_file_format(file.file_format, **options)
-        self._fragment = model.make_fragment(self._stream)
-        self._physical = self._fragment.physical_schema
+        self._parquet: Any = None
+        if file.file_format == FileFormat.PARQUET:
+            self._parquet = pq.ParquetFile(cast("IO[bytes]", self._stream), pre_buffer=True, buffer_size=_BUFFER)
+            self._physical = self._parquet.schema_arrow
+        else:
+            model: Any = _get_file_format(file.file_format)
+            self._fragment = model.make_fragment(self._stream)
+            self._physical = self._fragment.physical_schema
         self._from_ns = metadata.format_version <= 2
         self._schema = pyarrow_to_schema(
             self._physical, metadata.name_mapping(), self._from_ns, format_version=metadata.format_version
@@ -150,9 +155,9 @@ class OpenFile:
 
     def groups(self) -> list[int]:
         """How many rows each part has that can be read by itself."""
-        if self._file.file_format != FileFormat.PARQUET:
+        if self._parquet is None:
             return [self._file.record_count]
-        return [group.num_rows for group in self._fragment.row_groups]
+        return [self._parquet.metadata.row_group(place).num_rows for place in range(self._parquet.num_row_groups)]
 
     def read(self, columns: Schema, group: int | None = None) -> Iterator[pa.RecordBatch]:
         """All rows in their order, or those of one part, batch by batch.
@@ -169,14 +174,17 @@ class OpenFile:
             self._metadata.specs().get(self._file.spec_id),
             self._schema.field_ids,
         )
-        for batch in self._scanner([one.name for one in stored.columns], group).to_batches():
+        for batch in self._stored([one.name for one in stored.columns], group):
             if batch.num_rows:
                 yield projected(columns, stored, batch, from_ns=self._from_ns, missing=missing)
 
-    def _scanner(self, names: list[str], group: int | None) -> dataset.Scanner:
-        whole = group is None or self._file.file_format != FileFormat.PARQUET
-        part = self._fragment if whole else self._fragment.subset(row_group_ids=[group])
-        return dataset.Scanner.from_fragment(part, schema=self._physical, columns=names, use_threads=False)
+    def _stored(self, names: list[str], group: int | None) -> Iterator[pa.RecordBatch]:
+        """Batches as they are in the file, one row group after the other, so that no more than one is in memory."""
+        if self._parquet is None:
+            yield from dataset.Scanner.from_fragment(self._fragment, schema=self._physical, columns=names).to_batches()
+            return
+        for part in range(self._parquet.num_row_groups) if group is None else (group,):
+            yield from self._parquet.iter_batches(_ROWS, row_groups=[part], columns=names, use_threads=False)
 
     def _ids(self, columns: Schema) -> set[int]:
         """The field ids that pyiceberg asks for: lists and maps come with their elements."""
@@ -358,16 +366,6 @@ class _DeleteManifestWriter(ManifestWriterV2):
     @property
     def _meta(self) -> dict[str, str]:
         return {**super()._meta, "content": "deletes"}
-
-
-def is_position_delete(file: DataFile) -> bool:
-    """Whether a delete file names rows by their position."""
-    return bool(file.content == DataFileContent.POSITION_DELETES)
-
-
-def properties_of(value: Any) -> dict[str, str]:
-    """The summary of a snapshot as plain text; empty without one."""
-    return dict(value.additional_properties) if value else {}
 
 
 class OneCommit(Transaction):

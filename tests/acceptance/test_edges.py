@@ -102,7 +102,9 @@ def execute(project: Project, database: Database, type_: str, *statements: str) 
 
 def test_a_look_back_that_finds_nothing_makes_no_commit(database: Database, project: Project) -> None:
     database.execute("CREATE TABLE e (id bigint PRIMARY KEY); INSERT INTO e VALUES (1), (2)")
-    project.write(pipeline(database.keys, database.keys, table="e", into="t", incremental_column="id"))
+    project.write(
+        pipeline(database.keys, database.keys, table="e", into="t", incremental={"column": "id", "safety": "lag"})
+    )
     run(project)
     before = database.execute("SELECT mark, xmin::text FROM _conduit_state")
     report = run(project)

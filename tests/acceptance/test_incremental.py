@@ -69,7 +69,7 @@ def test_only_rows_above_the_bound_value_are_read(events: Database, project: Pro
 
 
 def test_looking_back_reads_loaded_rows_again_and_leaves_them_out(events: Database, project: Project) -> None:
-    set_up(project, events, incremental_column="id")
+    set_up(project, events, incremental={"column": "id", "safety": "lag"})
     run(project)
     add(events, 11, 12, 13)
     report = run(project)

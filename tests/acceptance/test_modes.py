@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 import conduit
 from conduit.report import ResourceReport
@@ -34,6 +35,7 @@ def keys(name: str, request: pytest.FixtureRequest) -> dict[str, Any]:
         "csv": {"type": "csv", "path": "out/"},
         "csv-file": {"type": "csv", "path": "out.csv"},
         "json": {"type": "json", "path": "out.ndjson"},
+        "iceberg": {"type": "iceberg"},
     }[name]
 
 
@@ -60,6 +62,10 @@ def content(project: Project, name: str, request: pytest.FixtureRequest) -> list
     if name == "duckdb":
         with duckdb.connect(str(folder / "out.duckdb"), read_only=True) as opened:
             return sorted(opened.execute("SELECT id, v FROM t").fetchall())
+    if name == "iceberg":
+        with closing(SqlCatalog("iceframe", uri=f"sqlite:///{folder}/.iceframe/catalog.db")) as catalog:
+            found = catalog.load_table("default.t").scan().to_arrow()
+        return sorted((row["id"], row["v"]) for row in found.to_pylist())
     if name == "parquet":
         tables = [pq.read_table(path) for path in folder.glob("out/**/*.parquet")]
         return sorted((row["id"], row["v"]) for table in tables for row in table.to_pylist())

@@ -36,7 +36,7 @@ def test_a_later_run_killed_at_any_point_is_completed_by_the_next(bench: MakeBen
     pipeline.exact()
 
 
-@pytest.mark.parametrize("name", ["postgresql", "sqlite", "duckdb"])
+@pytest.mark.parametrize("name", ["postgresql", "sqlite", "duckdb", "iceberg"])
 @pytest.mark.parametrize("point", [point for point in CRASH_POINTS if point.startswith(("load.", "state."))])
 def test_a_merge_killed_at_any_point_is_completed_by_the_next(bench: MakeBench, name: str, point: str) -> None:
     pipeline = bench(name, mode="merge", primary_key="id")

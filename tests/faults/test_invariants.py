@@ -82,7 +82,7 @@ def test_i2_after_the_commit_both_are(bench: MakeBench, name: str) -> None:
 # I3: the commit is a compare-and-swap
 
 
-@pytest.mark.parametrize("name", ["postgresql", "parquet", "csv", "csv-file", "json"])
+@pytest.mark.parametrize("name", ["postgresql", "parquet", "csv", "csv-file", "json", "iceberg"])
 @pytest.mark.parametrize("point", ["run.bounded", "run.batch", "load.staged"])
 def test_i3_a_zombie_that_wakes_up_late_is_fenced(bench: MakeBench, name: str, point: str) -> None:
     pipeline = bench(name)
@@ -177,7 +177,7 @@ def test_i6_a_fresh_container_finds_its_mark(bench: MakeBench, name: str) -> Non
 # I7: no checkpoint between rows of equal cursor value
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgresql", "duckdb", "parquet"])
+@pytest.mark.parametrize("name", ["sqlite", "postgresql", "duckdb", "parquet", "iceberg"])
 def test_i7_a_kill_at_any_checkpoint_loses_no_tie(bench: MakeBench, name: str) -> None:
     pipeline = bench(name, incremental_column="key", checkpoint_interval=7)
     pipeline.origin.add(300)  # 50 keys: ties of about six rows everywhere

@@ -1,4 +1,4 @@
-"""The six destinations as the fault tests see them: keys for ingest.yml, and a reader that shares no code with conduit.
+"""The destinations as the fault tests see them: keys for ingest.yml, and a reader that shares no code with conduit.
 
 A row is (id, key, amount, text). Readers return a Counter of rows: what is missing and what stands twice both show.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
+from pyiceberg.catalog.sql import SqlCatalog
 
 from tests.support.postgres import Database
 
@@ -64,10 +65,14 @@ def end(name: str, folder: Path, database: Database | None) -> End:
     if name == "json":
         keys = {"type": "json", "path": "out.ndjson"}
         return End(name, keys, lambda: _ndjson(folder / "out.ndjson"), merges=False, checkpoints=False)
+    if name == "iceberg":
+        catalog, warehouse = folder / "catalog.db", folder / "warehouse"
+        keys = {"type": "iceberg", "uri": f"sqlite:///{catalog}", "warehouse": str(warehouse)}
+        return End(name, keys, lambda: _iceberg(catalog))
     raise ValueError(name)
 
 
-NAMES = ("postgresql", "sqlite", "duckdb", "parquet", "csv", "csv-file", "json")
+NAMES = ("postgresql", "sqlite", "duckdb", "parquet", "csv", "csv-file", "json", "iceberg")
 
 
 def _rows(found: Any) -> Rows:
@@ -118,6 +123,19 @@ def _csv_file(path: Path) -> Rows:
         return Counter()
     with path.open(newline="") as file:
         return _rows((row["id"], row["key"], row["amount"], row["text"]) for row in csv.DictReader(file))
+
+
+def _iceberg(catalog: Path) -> Rows:
+    """The table's data files, as the manifests of its head name them."""
+    if not catalog.exists():
+        return Counter()
+    with closing(SqlCatalog("iceframe", uri=f"sqlite:///{catalog}")) as found:
+        if not found.table_exists("default.t"):
+            return Counter()
+        table = found.load_table("default.t").scan().to_arrow()
+        if not table.num_columns:
+            return Counter()
+        return _rows(zip(*(table.column(name).to_pylist() for name in ("id", "key", "amount", "text")), strict=True))
 
 
 def _ndjson(path: Path) -> Rows:

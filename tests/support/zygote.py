@@ -28,7 +28,8 @@ _PRELOADED = (
     "conduit.connectors.postgresql.source", "conduit.connectors.postgresql.destination",
     "conduit.connectors.postgresql.reader", "conduit.connectors.sqlite.source", "conduit.connectors.sqlite.destination",
     "conduit.connectors.duckdb.source", "conduit.connectors.duckdb.destination", "conduit.connectors.files.source",
-    "conduit.connectors.files.destination",
+    "conduit.connectors.files.destination", "conduit.connectors.iceberg.source",
+    "conduit.connectors.iceberg.destination", "pyiceberg.catalog.sql",
 )  # fmt: skip
 
 

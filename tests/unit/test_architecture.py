@@ -95,7 +95,9 @@ def test_version_and_help_import_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.strip().endswith("HEAVY []")
 
 
-@pytest.mark.parametrize("type_", ["postgresql", "sqlite", "duckdb", "csv", "json", "parquet", "memory", "python"])
+@pytest.mark.parametrize(
+    "type_", ["postgresql", "sqlite", "duckdb", "csv", "json", "parquet", "iceberg", "memory", "python"]
+)
 def test_the_keys_of_a_connector_are_known_without_its_driver(type_: str) -> None:
     script = (
         "import sys\n"

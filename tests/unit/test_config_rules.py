@@ -23,7 +23,9 @@ RULES = {
     "unknown key": ("table: t, incremental_colum: id", ("incremental_colum: unknown key; did you mean "
                     "incremental_column?")),
     "quality_checks": ("table: t, mode: replace, quality_checks: []", "quality_checks: not available in this version"),
-    "transform": ("table: t, mode: replace, transform: SELECT 1", "transform: not available in this version"),
+    "empty transform": ("table: t, mode: replace, transform: ''", "transform: the value is empty"),
+    "on_change without a history": ("table: t, incremental_column: id, on_change: ignore", ("on_change: a source of "
+                                    "type postgresql keeps no history of its rows")),
     "partition": ("table: t, mode: replace, partition: day", "partition: not available in this version"),
     "bad mode": ("table: t, mode: banana", ("mode: unknown value 'banana'; use one of: append, merge, replace, "
                  "full_refresh")),
@@ -36,8 +38,6 @@ RULES = {
     "cursor without column": ("table: t, incremental: {lag: 5}", "incremental.column: the key is missing"),
     "empty cursor": ("table: t, incremental: {column: ''}", "incremental.column: the value is empty"),
     "cursor as text": ("table: t, incremental: id", "incremental: expected keys and values, found a single value"),
-    "xid_window": ("table: t, incremental: {column: id, safety: xid_window}", ("incremental: safety: xid_window comes "
-                   "with a later version; use `lag`")),
     "no mode": ("table: t", ": the mode is missing: without incremental_column say `mode: replace`"),
     "append without cursor": ("table: t, mode: append", ("mode: mode append without a cursor: nothing tells a retry "
                               "from a second run")),

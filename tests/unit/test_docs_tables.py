@@ -34,6 +34,8 @@ CONNECTIONS: dict[str, tuple[str, Side]] = {
     "json, as a source": ("json", "source"),
     "parquet, as a source": ("parquet", "source"),
     "csv, json, parquet, as a destination": ("csv", "destination"),
+    "iceberg, as a source": ("iceberg", "source"),
+    "iceberg, as a destination": ("iceberg", "destination"),
     "memory": ("memory", "source"),
 }
 """Heading of the page -> the connector whose keys stand below it."""
@@ -223,7 +225,7 @@ def test_the_page_says_how_far_back_auto_looks() -> None:
         cursor.strip(): row[2].replace(",", "")
         for row in rows
         for cursor in row[1].split(",")
-        if row[0] == "PostgreSQL"
+        if row[0] == "PostgreSQL, anything else"
     }
     words = {"int": "integer", "timestamp-text": "timestamp"}
     assert {words.get(type_, type_): f"looks back {lag}" for type_, lag in DEFAULT_LAG.items()}.items() <= told.items()

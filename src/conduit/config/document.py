@@ -12,14 +12,14 @@ import msgspec
 from msgspec import Meta
 
 from conduit.config.models import Incremental, OnChangedFile
-from conduit.contract import Mode, SchemaChanges
+from conduit.contract import Mode, OnChange, SchemaChanges
 
 NotEmpty = Annotated[str, Meta(min_length=1)]
 
 SECTIONS = ("sources", "destinations", "resources")
 """The keys at the top whose entries are read one by one."""
 
-NOT_YET = ("quality_checks", "transform", "partition")
+NOT_YET = ("quality_checks", "partition")
 """Keys of a resource that are part of the design and that this version does not run."""
 
 
@@ -69,6 +69,14 @@ class ResourceKeys(Defaults, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     incremental: Annotated[
         Incremental | None, Meta(description="The same with options, instead of incremental_column.")
+    ] = None
+    on_change: Annotated[
+        OnChange | None,
+        Meta(description="Rows changed or deleted in an Iceberg source since the last run: error (default) or ignore."),
+    ] = None
+    transform: Annotated[
+        NotEmpty | None,
+        Meta(description="SELECT of DuckDB over `batch`, the new rows; what it gives is written in their place."),
     ] = None
     into: Annotated[
         NotEmpty | None, Meta(description="Target table; default the destination's `table`, else the resource's name.")

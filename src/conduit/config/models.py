@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from conduit import secrets
-from conduit.contract import Ability, Mode, OnNull, SchemaChanges
+from conduit.contract import Ability, Mode, OnChange, OnNull, SchemaChanges
 
 Safety = Literal["auto", "xid_window", "lag", "none"]
 OnChangedFile = Literal["error", "reload"]
@@ -54,9 +54,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         relation: what a resource names in such a source: `sql` (query or table), `path` (the connection's own
             files), `object` (a Python object given to `conduit.run`).
+        snapshots: a table of such a source has a history: without a cursor, what was appended since a snapshot is read.
     """
 
     relation: ClassVar[Literal["sql", "path", "object"]] = "sql"
+    snapshots: ClassVar[bool] = False
 
     def cannot(self) -> Mapping[Ability, str]:
         """What a destination with these keys cannot do, and why; shown when ingest.yml is read."""
@@ -127,6 +129,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
         checkpoint_interval: rows between commits; None: one commit at the end.
         batch_size: rows of a batch; None: the connector's own.
         on_changed_file: a loaded file that changed: error, or load it again (merge).
+        on_change: rows that were changed or deleted in a source that is read by snapshots: error, or ignore them.
+        transform: SQL over `batch`, the rows of one commit; None: they are written as they are read.
         where: `ingest.yml:12`, for messages.
     """
 
@@ -146,6 +150,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval: int | None = None
     batch_size: int | None = None
     on_changed_file: OnChangedFile = "error"
+    on_change: OnChange = "error"
+    transform: str | None = None
     where: str = ""
 
     @property

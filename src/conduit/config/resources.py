@@ -18,7 +18,7 @@ from conduit.config.nodes import MappingNode, Node, ScalarNode
 from conduit.config.problems import Problems, did_you_mean
 from conduit.config.rules import Line
 from conduit.config.scalars import said
-from conduit.contract import SchemaChanges
+from conduit.contract import OnChange, SchemaChanges
 
 
 def resources(
@@ -88,6 +88,7 @@ def _resource(line: Line) -> Resource | None:
         return None
     rules.check_mode(line, mode)
     rules.check_changed_files(line, mode)
+    rules.check_on_change(line)
     rules.check_abilities(line, mode)
     if into is None:
         return None
@@ -109,6 +110,8 @@ def _resource(line: Line) -> Resource | None:
         checkpoint_interval=cast("int | None", _or(line.setting("checkpoint_interval"), None)),
         batch_size=cast("int | None", _or(line.setting("batch_size"), None)),
         on_changed_file=cast("OnChangedFile", _or(line.setting("on_changed_file"), "error")),
+        on_change=cast("OnChange", _or(line.setting("on_change"), "error")),
+        transform=keys.transform,
         where=f"{line.problems.file}:{line.draft.node.line}",
     )
 

@@ -53,6 +53,11 @@ class Line:
         return self.source.model.relation if self.source and self.source.model else None
 
     @property
+    def has_snapshots(self) -> bool:
+        """The source keeps a history: without a cursor, what was appended since the last run is read."""
+        return bool(self.source and self.source.model and self.source.model.snapshots)
+
+    @property
     def has_cursor(self) -> bool:
         """The resource says, rightly or not, how to find what is new."""
         return self.draft.said("incremental_column") or self.draft.said("incremental")
@@ -116,8 +121,6 @@ def incremental(line: Line) -> Incremental | None:
         line.refuse("give incremental_column or incremental, not both", "incremental_column")
     if keys.incremental is None:
         return Incremental(column=keys.incremental_column) if keys.incremental_column else None
-    if keys.incremental.safety == "xid_window":
-        line.refuse("safety: xid_window comes with a later version; use `lag` until then", "incremental")
     if keys.incremental.safety == "none" and keys.incremental.lag is not None:
         line.refuse(
             "lag says how far to look back, and safety: none does not look back: take one of them out", "incremental"
@@ -137,6 +140,7 @@ def mode(line: Line) -> Mode | None:
         return "append"
     if value is None:
         append = "`mode: append` (each file is loaded once), " if line.relation == "path" else ""
+        append = "`mode: append` (what was appended since), " if line.has_snapshots else append
         line.refuse(
             f"the mode is missing: without incremental_column say {append}`mode: replace`, or `mode: merge` with a "
             "primary_key"
@@ -158,7 +162,8 @@ def primary_key(line: Line) -> tuple[str, ...]:
 
 def check_mode(line: Line, chosen: Mode) -> None:
     """The mode fits the cursor, the key and the source."""
-    if chosen == "append" and not line.has_cursor and line.relation in ("sql", "object"):
+    finds_new = line.has_cursor or line.has_snapshots
+    if chosen == "append" and not finds_new and line.relation in ("sql", "object"):
         line.refuse(
             "mode append without a cursor: nothing tells a retry from a second run; set incremental_column, or "
             "`mode: replace`, or `mode: merge` with a primary_key",
@@ -172,7 +177,7 @@ def check_mode(line: Line, chosen: Mode) -> None:
         )
     if chosen == "merge" and line.setting("primary_key") is None:
         line.refuse("mode merge needs a primary_key: the columns by which a row is found again", "mode")
-    if chosen == "merge" and line.relation == "sql" and not line.has_cursor and reads_target(line.keys.update):
+    if chosen == "merge" and line.relation == "sql" and not finds_new and reads_target(line.keys.update):
         line.refuse("update adds to the target, and without a cursor every run would add all rows again", "update")
     if chosen != "merge" and line.draft.said("update"):
         line.refuse(f"update says what a merge does to rows that are already there; the mode is {chosen}", "update")
@@ -187,6 +192,16 @@ def check_changed_files(line: Line, chosen: Mode) -> None:
             f"on_changed_file: reload needs `mode: merge`; the mode is {chosen}, and rows would be there twice",
             "on_changed_file",
         )
+
+
+def check_on_change(line: Line) -> None:
+    """Only where a history tells what is new can it tell that rows were changed."""
+    if not line.draft.said("on_change") or line.source is None or line.source.model is None:
+        return
+    if not line.has_snapshots:
+        line.refuse(f"a source of type {line.source.type} keeps no history of its rows", "on_change")
+    elif line.has_cursor:
+        line.refuse("rows are read by their cursor, which sees no change: take one of them out", "on_change")
 
 
 def check_abilities(line: Line, chosen: Mode) -> None:

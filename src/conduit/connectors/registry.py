@@ -78,6 +78,12 @@ _BUILTIN: dict[str, Connector] = {
     "csv": _files("Csv"),
     "json": _files("Json"),
     "parquet": _files("Parquet"),
+    "iceberg": Connector(
+        source_connection="conduit.connectors.iceberg.config:IcebergSourceConnection",
+        source="conduit.connectors.iceberg.source:IcebergSource",
+        destination_connection="conduit.connectors.iceberg.config:IcebergDestinationConnection",
+        destination="conduit.connectors.iceberg.destination:IcebergDestination",
+    ),
     "memory": _database("memory", "Memory"),
     "python": Connector(
         source_connection="conduit.connectors.python.config:PythonConnection",

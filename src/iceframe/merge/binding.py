@@ -54,8 +54,12 @@ class Binding:
     """
 
     def __init__(self, spec: Spec, schema: Schema, source: Source) -> None:
-        self._schema, self._source, self._on = schema, source, spec.on
+        self._source, self._on = source, spec.on
         self.fields: dict[str, NestedField] = {one.name: one for one in schema.fields}
+        self.columns = {one.name: Schema(one) for one in schema.fields}
+        """Each column as a schema of its own, to be read alone."""
+        self.shape = arrow_schema(schema)
+        """The types of the rows."""
         self.exact_keys = {
             name for name in spec.on if not isinstance(self.fields[name].field_type, FloatType | DoubleType)
         }

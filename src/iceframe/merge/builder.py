@@ -11,6 +11,7 @@ import polars as pl
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
+from iceframe.catalog import mapped
 from iceframe.change import Change
 from iceframe.commit import Done, Plan, commit
 from iceframe.errors import ValidationError
@@ -130,12 +131,15 @@ class Merge:
             SchemaError: a value does not fit into its column.
             UnsupportedError: the table cannot be merged into in the way that it asks for.
             StorageError: a file is missing, corrupt, or cannot be written.
+            CatalogError: the catalog cannot be reached.
             ConflictError: other writers came first too often.
             OutcomeUnknownError: the catalog did not answer.
         """
         if self._executed:
             raise ValidationError("this merge was executed already", hint="make a new one; a sum would be added twice")
         self._spec.require_sense()
+        with mapped(f"table {'.'.join(self._table.name())}"):
+            self._table.refresh()  # "nothing changes" must not be said of a table as it was long ago
         done = self._commit(self.change)
         self._executed = True
         self._settle(done.change)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from pyiceberg.conversions import to_bytes
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.schema import Schema
 from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.types import LongType
@@ -23,7 +22,6 @@ from iceframe.merge.edits import Editor, Edits, Update
 from iceframe.merge.matching import Matches, Reader, Rows, Span
 from iceframe.merge.rewrite import Outcome
 from iceframe.scan import storage
-from iceframe.schemas import arrow_schema
 
 _PATH_ID, _POS_ID = 2147483546, 2147483545
 
@@ -49,20 +47,23 @@ class Marked:
     outcome: Outcome | None = None
 
 
-def require_positions(metadata: TableMetadata, name: str) -> None:
-    """See that rows of the table can be deleted by their position.
+def require_version(metadata: TableMetadata, name: str, *, on_read: bool) -> None:
+    """See that the format of the table allows what is to be written.
 
     Raises:
-        UnsupportedError: the version of its format does not allow it.
+        UnsupportedError: position deletes outside of version 2, or a version that keeps the lineage of rows.
     """
-    if metadata.format_version != 2:
+    version = metadata.format_version
+    if on_read and version != 2:
         raise UnsupportedError(
-            f"{name} has format version {metadata.format_version}, and merge-on-read is written for version 2 only",
+            f"{name} has format version {version}, and merge-on-read is written for version 2 only",
             hint="set write.merge.mode to copy-on-write",
         )
+    if version > 2:
+        raise UnsupportedError(f"{name} has format version {version}, which cannot be merged into yet")
 
 
-def marked(reader: Reader, file: Rows, editor: Editor, matches: Matches, schema: Schema) -> Iterator[Marked]:
+def marked(reader: Reader, file: Rows, editor: Editor, matches: Matches) -> Iterator[Marked]:
     """Find the rows of a file that change, and write their positions into a delete file.
 
     Args:
@@ -70,7 +71,6 @@ def marked(reader: Reader, file: Rows, editor: Editor, matches: Matches, schema:
         file: its rows; columns are read when a clause needs them.
         editor: applies the clauses.
         matches: the rows of the file that the source has.
-        schema: all columns of the table.
 
     Yields:
         The new images, and at the end what happened to the file.
@@ -80,12 +80,12 @@ def marked(reader: Reader, file: Rows, editor: Editor, matches: Matches, schema:
         ValidationError, SchemaError: what the clauses raise.
     """
     outcome, positions = Outcome(), [matches.deleted.clear()]
-    for span in file.lazy_spans(schema):
+    for span in file.lazy_spans(editor.binding.columns):
         edits = editor.edits(span, matches)
         outcome.count(edits)
         positions += [places + span.start for places in _places(edits)]
         for update in edits.updates:
-            yield Marked(images=_image(span, update, editor, schema))
+            yield Marked(images=_image(span, update, editor))
     _finish(reader, file.file, matches, pl.concat(positions).sort(), outcome)
     yield Marked(outcome=outcome)
 
@@ -105,9 +105,9 @@ def _places(edits: Edits) -> list[pl.Series]:
     return [*edits.deleted, *(update.places for update in edits.updates)]
 
 
-def _image(span: Span, update: Update, editor: Editor, schema: Schema) -> pa.RecordBatch:
+def _image(span: Span, update: Update, editor: Editor) -> pa.RecordBatch:
     """The rows that an update makes, with the columns that it leaves as they are."""
-    shape = arrow_schema(schema)
+    shape = editor.binding.shape
     return pa.RecordBatch.from_arrays([editor.image(span, update, name) for name in shape.names], schema=shape)
 
 

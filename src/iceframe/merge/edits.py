@@ -7,13 +7,40 @@ from dataclasses import dataclass, field
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.types import NestedField
 
 from iceframe.merge.arrow import Array
-from iceframe.merge.binding import Binding, Bound, Copied
-from iceframe.merge.expressions import Column, Expression, evaluate, evaluated
+from iceframe.merge.binding import Binding, Bound, Copied, Value
+from iceframe.merge.expressions import Column, evaluate, evaluated
 from iceframe.merge.keys import comparable
 from iceframe.merge.matching import Matches, Span
 from iceframe.merge.source import Source, fitted_column, require_values
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Rows of the table, of the source, or both of them side by side.
+
+    Attributes:
+        places: rows of a span of a data file; None: rows that the table has not.
+        rows: rows of the source; None: rows that the source has not.
+    """
+
+    places: pl.Series | None
+    rows: pl.Series | None
+
+    def __len__(self) -> int:
+        known = self.places if self.places is not None else self.rows
+        return 0 if known is None else known.len()
+
+    def filter(self, mask: pl.Series) -> Pairs:
+        """Some of them."""
+        places, rows = self.places, self.rows
+        return Pairs(None if places is None else places.filter(mask), None if rows is None else rows.filter(mask))
+
+
+_NO_PAIRS = Pairs(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +48,17 @@ class Update:
     """New values of some rows.
 
     Attributes:
-        places: which rows of the span.
+        pairs: which rows of the span, and the rows of the source that they match.
         columns: their new values, in the types of the table.
-        rows: the rows of the source that they match; None: none.
     """
 
-    places: pl.Series
+    pairs: Pairs
     columns: dict[str, Array]
-    rows: pl.Series | None
+
+    @property
+    def places(self) -> pl.Series:
+        """Which rows of the span."""
+        return self.pairs.places if self.pairs.places is not None else pl.Series([], dtype=pl.Int64)
 
 
 @dataclass(slots=True)
@@ -51,10 +81,7 @@ class Edits:
     @property
     def changes(self) -> int:
         """How many rows become others."""
-        return sum(update.places.len() for update in self.updates)
-
-    def __bool__(self) -> bool:
-        return bool(self.deletes or self.changes)
+        return sum(len(update.pairs) for update in self.updates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,124 +105,105 @@ class Editor:
         """
         edits = Edits()
         places, rows = matches.of(span)
-        self._apply(self.binding.matched, span, places, rows, edits)
+        self._apply(self.binding.matched, span, Pairs(places, rows), edits)
         if self.binding.not_matched_by_source:
             others = free_places(span.count, places, matches.gone(span))
-            self._apply(self.binding.not_matched_by_source, span, others, None, edits)
+            self._apply(self.binding.not_matched_by_source, span, Pairs(others, None), edits)
         return edits
 
     def image(self, span: Span, update: Update, name: str) -> Array:
         """A column of the rows that an update makes; a key is read from the source, which is in memory."""
         if name in update.columns:
             return update.columns[name]
-        if name in self.binding.exact_keys and update.rows is not None:
-            return self.source.fitted(name, self.binding.fields[name]).take(update.rows.to_arrow())
+        if name in self.binding.exact_keys and update.pairs.rows is not None:
+            return self.source.fitted(name, self.binding.fields[name]).take(update.pairs.rows.to_arrow())
         return span.column(name).take(update.places.to_arrow())
 
-    def _apply(
-        self, clauses: Sequence[Bound], span: Span, places: pl.Series, rows: pl.Series | None, edits: Edits
-    ) -> None:
-        if not clauses or not places.len():
-            return
-        for clause, picked in picks(clauses, self._columns(span, places, rows), places.len()):
-            chosen = places.gather(picked)
-            if clause.action == "delete":
-                edits.deleted.append(chosen)
+    def new_rows(self, pairs: Pairs) -> Iterator[tuple[int, dict[str, Array]]]:
+        """What the clauses make of rows that the table has not: how many, and their columns.
+
+        Raises:
+            ValidationError: an expression cannot be evaluated.
+            SchemaError: a value does not fit into its column.
+        """
+        for clause, picked in self._picks(self.binding.not_matched, None, pairs):
+            yield len(picked), self._values(clause, None, picked)
+
+    def _apply(self, clauses: Sequence[Bound], span: Span, pairs: Pairs, edits: Edits) -> None:
+        for clause, picked in self._picks(clauses, span, pairs):
+            if clause.action == "delete" and picked.places is not None:
+                edits.deleted.append(picked.places)
                 continue
-            update = self._update(clause, span, chosen, None if rows is None else rows.gather(picked))
-            if update.places.len():
+            update = self._changed(span, Update(picked, self._values(clause, span, picked)))
+            if len(update.pairs):
                 edits.updates.append(update)
 
-    def _update(self, clause: Bound, span: Span, places: pl.Series, rows: pl.Series | None) -> Update:
-        columns = values_of(clause, self.binding, self.source, self._columns(span, places, rows), rows, places.len())
-        undecided = pl.int_range(places.len(), dtype=pl.Int64, eager=True)
-        for name in (one for one in span.names if one in columns):
-            at = undecided.to_arrow()
-            old = span.column(name).take(places.gather(undecided).to_arrow())
-            undecided = undecided.filter(~differs(old, columns[name].take(at)))
-            if not undecided.len():
-                return Update(places, columns, rows)
-        changed = free_places(places.len(), undecided)
-        at = changed.to_arrow()
-        new = {name: values.take(at) for name, values in columns.items()}
-        return Update(places.gather(changed), new, None if rows is None else rows.gather(changed))
+    def _picks(self, clauses: Sequence[Bound], span: Span | None, pairs: Pairs) -> Iterator[tuple[Bound, Pairs]]:
+        """For each clause the rows that it is the first to hold for."""
+        for clause in clauses:
+            if not len(pairs):
+                return
+            if clause.condition is None:
+                picked, pairs = pairs, _NO_PAIRS
+            else:
+                with evaluated(f"the condition of {clause.word}"):
+                    [given] = evaluate([clause.condition], self._columns(span, pairs), len(pairs))
+                    holds = given.cast(pl.Boolean).fill_null(value=False)
+                picked, pairs = pairs.filter(holds), pairs.filter(~holds)
+            if len(picked):
+                yield clause, picked
 
-    def _columns(self, span: Span, places: pl.Series, rows: pl.Series | None) -> Callable[[Column], pl.Series]:
+    def _values(self, clause: Bound, span: Span | None, pairs: Pairs) -> dict[str, Array]:
+        """The values that a clause gives to rows, in the types of the table."""
+        found = {}
+        for name, value in clause.values.items():
+            target = self.binding.fields[name]
+            found[name] = self._value(value, f"{clause.word}, {name}", target, span, pairs)
+            require_values(found[name], target)
+        return found
+
+    def _value(self, value: Value, what: str, target: NestedField, span: Span | None, pairs: Pairs) -> Array:
+        if isinstance(value, Copied):
+            values = self.source.fitted(value.name, target)
+            return values if pairs.rows is None else values.take(pairs.rows.to_arrow())
+        with evaluated(what):
+            [given] = evaluate([value], self._columns(span, pairs), len(pairs))
+        return fitted_column(given.to_arrow(), target)
+
+    def _changed(self, span: Span, update: Update) -> Update:
+        """The rows whose values become others. One that differs in a column need not be looked at in the next ones."""
+        columns, at = update.columns, update.places.to_arrow()
+        alike: Array | None = None
+        for name in (one for one in span.names if one in columns):
+            new = columns[name] if alike is None else columns[name].take(alike)
+            found = equal_places(span.column(name).take(at if alike is None else at.take(alike)), new)
+            alike = found if alike is None else alike.take(found)
+            if not len(alike):
+                return update
+        changed = pl.repeat(True, len(update.pairs), dtype=pl.Boolean, eager=True)
+        if alike is None:
+            return Update(update.pairs.filter(~changed), {})
+        changed.scatter(comparable(alike), values=False)
+        mask = changed.to_arrow()
+        return Update(update.pairs.filter(changed), {name: values.filter(mask) for name, values in columns.items()})
+
+    def _columns(self, span: Span | None, pairs: Pairs) -> Callable[[Column], pl.Series]:
         def column(wanted: Column) -> pl.Series:
-            if wanted.side == "target":
-                return comparable(span.column(wanted.name).take(places.to_arrow()))
+            if wanted.side == "target" and span is not None and pairs.places is not None:
+                return comparable(span.column(wanted.name).take(pairs.places.to_arrow()))
             found = self.source.series(wanted.name)
-            return found if rows is None else found.gather(rows)
+            return found if pairs.rows is None else found.gather(pairs.rows)
 
         return column
 
 
-def picks(
-    clauses: Sequence[Bound], column: Callable[[Column], pl.Series], rows: int
-) -> Iterator[tuple[Bound, pl.Series]]:
-    """For each clause the rows that it is the first to hold for.
-
-    Raises:
-        ValidationError: a condition cannot be evaluated.
-    """
-    left = pl.int_range(rows, dtype=pl.Int64, eager=True)
-    open_ = pl.repeat(True, rows, dtype=pl.Boolean, eager=True)
-    for clause in clauses:
-        holds = open_
-        if clause.condition:
-            with evaluated(f"the condition of {clause.word}"):
-                [given] = evaluate([clause.condition], column, rows)
-                holds = open_ & given.cast(pl.Boolean).fill_null(value=False)
-        open_ &= ~holds
-        if holds.any():
-            yield clause, left.filter(holds)
-
-
-def values_of(
-    clause: Bound,
-    binding: Binding,
-    source: Source,
-    column: Callable[[Column], pl.Series],
-    rows: pl.Series | None,
-    count: int,
-) -> dict[str, Array]:
-    """The values that a clause gives to rows, in the types of the table.
-
-    Args:
-        clause: an update or an insert.
-        binding: knows the columns of the table.
-        source: where values are copied from.
-        column: the values that an expression reads, one a row.
-        rows: the rows of the source; None: the rows have none.
-        count: how many rows.
-
-    Raises:
-        ValidationError: an expression cannot be evaluated.
-        SchemaError: a value does not fit into its column.
-    """
-    found = {}
-    for name, value in clause.values.items():
-        with evaluated(f"{clause.word}, {name}"):
-            given = _computed(value, column, count) if isinstance(value, Expression) else None
-        target = binding.fields[name]
-        if isinstance(value, Copied) and rows is not None:
-            found[name] = source.fitted(value.name, target).take(rows.to_arrow())
-        elif given is not None:
-            found[name] = fitted_column(given.to_arrow(), target)
-        require_values(found[name], target)
-    return found
-
-
-def differs(old: Array, new: Array) -> pl.Series:
-    """Where two columns of one type have different values; NULL is a value, and so is each NaN."""
+def equal_places(old: Array, new: Array) -> Array:
+    """Where two columns of one type have the same values; NULL is a value, and so is each NaN."""
     if pa.types.is_floating(old.type):
         bits = pa.int32() if old.type.bit_width == 32 else pa.int64()
         old, new = old.view(bits), new.view(bits)
-    return comparable(old).ne_missing(comparable(new))
-
-
-def _computed(value: Expression, column: Callable[[Column], pl.Series], count: int) -> pl.Series:
-    return evaluate([value], column, count)[0]
+    same: Array = comparable(old).eq_missing(comparable(new)).to_arrow()
+    return pc.indices_nonzero(same)
 
 
 def free_places(rows: int, *taken: pl.Series) -> pl.Series:

@@ -49,8 +49,12 @@ def key_frame(columns: Sequence[Array]) -> pl.DataFrame:
 
 def comparable(column: Array) -> pl.Series:
     """A key column as Polars compares it."""
-    plain = column.storage if isinstance(column, pa.ExtensionArray) else column
-    return cast("pl.Series", pl.from_arrow(plain))
+    return cast("pl.Series", pl.from_arrow(plain(column)))
+
+
+def plain(column: Array) -> Array:
+    """A column as it is stored, without the extension type of a uuid."""
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
 
 
 def source_keys(source: Source, keys: Schema) -> pl.DataFrame:

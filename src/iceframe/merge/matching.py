@@ -5,13 +5,15 @@ Positions count all rows of the file, those too that position deletes have taken
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
@@ -20,7 +22,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from iceframe.internals import OpenFile, deleted_positions
 from iceframe.merge.arrow import Array
-from iceframe.merge.keys import ROW, key_frame, key_name
+from iceframe.merge.keys import ROW, comparable, key_frame, plain
 from iceframe.scan import storage
 from iceframe.schemas import arrow_schema
 
@@ -47,6 +49,10 @@ class Span:
 
     def within(self, positions: pl.Series) -> tuple[int, int]:
         """The part of ascending positions that lies in this span, as start and length."""
+        if not positions.len():
+            return 0, 0
+        if self.start <= positions[0] and positions[-1] < self.start + self.count:
+            return 0, positions.len()
         low = positions.search_sorted(self.start, side="left")
         high = positions.search_sorted(self.start + self.count, side="left")
         return low, high - low
@@ -71,15 +77,18 @@ class Rows:
         """
         return self._read(columns, None)
 
-    def lazy_spans(self, columns: Schema) -> Iterator[Span]:
+    def lazy_spans(self, columns: Mapping[str, Schema]) -> Iterator[Span]:
         """All rows in their order, in spans whose columns are not read before they are asked for.
+
+        Args:
+            columns: each column by its name, as a schema of its own.
 
         Raises:
             StorageError: the file is corrupt.
         """
         start = 0
         sizes = self.file.column_sizes or {}
-        names = [one.name for one in sorted(columns.fields, key=lambda one: sizes.get(one.field_id, 0))]
+        names = sorted(columns, key=lambda name: sizes.get(columns[name].fields[0].field_id, 0))
         with storage(self.file.file_path):
             groups = self._opened.groups()
         for group, count in enumerate(groups):
@@ -99,12 +108,12 @@ class Rows:
             found = pl.Series(AT, deleted_positions(self._io, self._task), pl.Int64)
         return found.unique().sort()
 
-    def _columns_of(self, columns: Schema, group: int) -> Callable[[str], Array]:
+    def _columns_of(self, columns: Mapping[str, Schema], group: int) -> Callable[[str], Array]:
         read: dict[str, Array] = {}
 
         def column(name: str) -> Array:
             if name not in read:
-                batches = self._read(Schema(columns.find_field(name)), group)
+                batches = self._read(columns[name], group)
                 read[name] = pa.concat_arrays([batch.column(0) for batch in batches])
             return read[name]
 
@@ -178,16 +187,50 @@ def match(rows: Rows, source: pl.DataFrame, keys: Schema) -> Matches:
         StorageError: the file is corrupt.
     """
     found, start = pl.DataFrame(schema=_NOTHING), 0
+    lookup = Lookup(source)
     for batch in rows.batches(keys) if source.height else ():
-        found.vstack(_joined(batch, start, source), in_place=True)
+        found.vstack(lookup.found(batch.columns, start), in_place=True)
         start += batch.num_rows
     if rows.deleted.len():
-        found = found.join(rows.deleted.to_frame(), on=AT, how="anti")
-    return Matches(found.sort(AT), rows.deleted)
+        found = found.join(rows.deleted.to_frame(), on=AT, how="anti").sort(AT)
+    return Matches(found, rows.deleted)
 
 
-def _joined(batch: pa.RecordBatch, start: int, source: pl.DataFrame) -> pl.DataFrame:
-    names = [key_name(place) for place in range(batch.num_columns)]
-    positions = pl.int_range(start, start + batch.num_rows, dtype=pl.Int64).alias(AT)
-    rows = key_frame(batch.columns).with_columns(positions)
-    return rows.join(source, on=names, how="inner", nulls_equal=True).select(AT, ROW)
+class Lookup:
+    """Finds source keys among keys of the table.
+
+    Args:
+        source: source keys with the numbers of their rows.
+    """
+
+    def __init__(self, source: pl.DataFrame) -> None:
+        self._source = source
+        self._names = [name for name in source.columns if name != ROW]
+        counts = source.select(pl.col(self._names).n_unique()).row(0) if len(self._names) > 1 else (0,)
+        self._place = counts.index(max(counts))
+        one = source[self._names[self._place]]
+        self._exact = not one.dtype.is_float()
+        self._values: Any = one.to_arrow()
+        self._rows = source[ROW].to_arrow()
+
+    def found(self, columns: Sequence[Array], start: int) -> pl.DataFrame:
+        """Positions and source rows of the keys that are in the source, by position.
+
+        Args:
+            columns: the key columns of rows that stand together in a file.
+            start: the position of the first of them.
+        """
+        if not self._exact:
+            return self._joined(key_frame(columns), pl.int_range(len(columns[0]), dtype=pl.Int64, eager=True), start)
+        # most rows fall out by the column with the most values already; Arrow takes NULL for a value here
+        column = plain(columns[self._place]).cast(self._values.type)
+        places: Any = pc.index_in(column, value_set=self._values)
+        hit: Any = pc.indices_nonzero(pc.is_valid(places))
+        at = comparable(hit).cast(pl.Int64)
+        if len(self._names) > 1:
+            return self._joined(key_frame([column.take(hit) for column in columns]), at, start)
+        return pl.DataFrame({AT: at + start, ROW: comparable(self._rows.take(places.take(hit)))})
+
+    def _joined(self, keys: pl.DataFrame, at: pl.Series, start: int) -> pl.DataFrame:
+        rows = keys.with_columns((at + start).alias(AT))
+        return rows.join(self._source, on=self._names, how="inner", nulls_equal=True).select(AT, ROW).sort(AT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,12 +14,12 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
 
+from iceframe import files
 from iceframe.change import Change
 from iceframe.errors import ValidationError
-from iceframe.files import write_data_files
 from iceframe.merge.binding import Binding
 from iceframe.merge.clauses import Spec
-from iceframe.merge.deletes import Marked, marked, require_positions
+from iceframe.merge.deletes import Marked, marked, require_version
 from iceframe.merge.edits import Editor
 from iceframe.merge.inserts import Inserts
 from iceframe.merge.keys import ROW, key_schema, source_keys
@@ -29,14 +28,11 @@ from iceframe.merge.pruning import Candidate, candidates
 from iceframe.merge.rewrite import Outcome, rewritten
 from iceframe.merge.source import Source
 from iceframe.parallel import in_order
-from iceframe.scan import storage
 
 MODE = "write.merge.mode"
 """The table property that says how: `copy-on-write`, or `merge-on-read`."""
 _MODES = ("copy-on-write", "merge-on-read")
 _AT_ONCE = 2
-
-_log = logging.getLogger(__name__)
 
 
 def change_for(table: Table, spec: Spec, source: Source) -> Change | None:
@@ -67,7 +63,7 @@ def change_for(table: Table, spec: Spec, source: Source) -> Change | None:
         done = True
     finally:
         if not done:
-            merge.discard(merge.written)
+            files.discard(table.io, merge.written)
     return found
 
 
@@ -78,8 +74,7 @@ def discard(io: FileIO, change: Change) -> None:
         io: deletes files.
         change: one that no catalog has seen, or that a catalog has refused for good.
     """
-    for file in (*change.added, *change.deletes):
-        _delete(io, file)
+    files.discard(io, (*change.added, *change.deletes))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +99,7 @@ class _Merge:
 
     def change(self, head: int | None) -> Change | None:
         """The files that come and go."""
-        inserts = Inserts(self.binding, self.source, self.schema)
+        inserts = Inserts(self.editor)
         found = self._candidates(head)
         outcome = self._on_read(found, inserts) if self.on_read else self._on_write(found, inserts)
         counts = {"inserted": inserts.inserted, "updated": outcome.updated, "deleted": outcome.deleted}
@@ -122,16 +117,10 @@ class _Merge:
     def write(self, rows: Iterator[pa.RecordBatch]) -> list[DataFile]:
         """Write rows, and remember the files."""
         found = []
-        with storage("a data file"):
-            for file in write_data_files(self.reader.metadata, self.reader.io, rows):
-                self.written.append(file)
-                found.append(file)
+        for file in files.write_data_files(self.reader.metadata, self.reader.io, rows):
+            self.written.append(file)
+            found.append(file)
         return found
-
-    def discard(self, files: list[DataFile]) -> None:
-        """Delete files that are not needed."""
-        for file in files:
-            _delete(self.reader.io, file)
 
     def _candidates(self, head: int | None) -> list[Candidate]:
         by_source = bool(self.binding.not_matched_by_source)
@@ -163,7 +152,7 @@ class _Merge:
         yield matches.found[ROW], outcome
 
     def _unneeded(self, file: DataFile) -> None:
-        self.discard([file])
+        files.discard(self.reader.io, [file])
 
     # --- merge-on-read ----------------------------------------------------------------------------------
 
@@ -190,7 +179,7 @@ class _Merge:
             yield matches.found[ROW]
             if not self._edited(matches):
                 return
-            for one in marked(self.reader, file, self.editor, matches, self.schema):
+            for one in marked(self.reader, file, self.editor, matches):
                 if one.outcome:
                     self.written += one.outcome.deletes
                 yield one
@@ -202,8 +191,7 @@ def _prepared(table: Table, spec: Spec, source: Source) -> _Merge:
     if mode not in _MODES:
         raise ValidationError(f"{MODE} is {mode!r}", hint=f"it is one of {', '.join(_MODES)}")
     on_read = mode == _MODES[1]
-    if on_read:
-        require_positions(metadata, ".".join(table.name()))
+    require_version(metadata, ".".join(table.name()), on_read=on_read)
     keys = key_schema(metadata.schema(), spec.on)
     return _Merge(
         reader=Reader(metadata, table.io),
@@ -222,10 +210,3 @@ def _head_of(table: Table, branch: str) -> int | None:
             f"{'.'.join(table.name())} has no branch {branch!r}", hint=f"branches: {', '.join(table.metadata.refs)}"
         )
     return head.snapshot_id if head else None
-
-
-def _delete(io: FileIO, file: DataFile) -> None:
-    try:
-        io.delete(file.file_path)
-    except OSError as error:
-        _log.warning("%s is not needed and could not be deleted: %s", file.file_path, error)

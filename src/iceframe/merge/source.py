@@ -38,9 +38,16 @@ class Source:
         return self._rows.height if isinstance(self._rows, pl.DataFrame) else self._rows.num_rows
 
     def types(self) -> dict[str, pl.DataType]:
-        """The columns and their Polars types."""
+        """The columns and their Polars types.
+
+        Raises:
+            ValidationError: Polars has no such type.
+        """
         empty = self._rows.head(0) if isinstance(self._rows, pl.DataFrame) else self._rows.slice(0, 0)
-        return {name: _series(empty[name]).dtype for name in self.names}
+        try:
+            return {name: _series(empty[name]).dtype for name in self.names}
+        except (PolarsError, TypeError) as error:
+            raise ValidationError(f"a column of the source cannot be read: {error}") from error
 
     def series(self, name: str) -> pl.Series:
         """A column as expressions see it."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlparse
 
 import polars as pl
-import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionSpec
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from iceframe.change import Change
 from iceframe.commit import Plan, commit
 from iceframe.files import write_data_files
-from iceframe.schemas import Rows, fitted, to_iceberg
+from iceframe.schemas import Rows, SchemaLike, fitted, to_iceberg
 
 os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # else Polars warns that a package of its own is missing
 
@@ -26,16 +25,16 @@ MODES = ("copy-on-write", "merge-on-read")
 
 def made(
     catalog: Catalog,
-    schema: pa.Schema | Schema,
+    schema: SchemaLike,
     *files: Rows,
     mode: str = MODES[0],
     spec: PartitionSpec = UNPARTITIONED_PARTITION_SPEC,
     version: int = 2,
     name: str = "t",
-    **properties: str,
+    properties: Mapping[str, str] | None = None,
 ) -> Table:
     """A table with a data file of each frame, all in one append; several where it is partitioned."""
-    given = {"format-version": str(version), "write.merge.mode": mode, **properties}
+    given = {"format-version": str(version), "write.merge.mode": mode, **(properties or {})}
     table = catalog.create_table(f"default.{name}", schema=to_iceberg(schema), partition_spec=spec, properties=given)
     if files:
         append(table, *files)
@@ -58,12 +57,13 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
 
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows in an order that does not depend on anything but them."""
-    return sorted(rows, key=repr)
+    return sorted(rows, key=lambda row: repr(sorted(row.items())))
 
 
 def polars_rows(table: Table) -> list[dict[str, Any]]:
-    """All rows as the reader of Polars itself reads them."""
-    return ordered(pl.scan_iceberg(table.refresh(), reader_override="native").collect().to_dicts())
+    """All rows as Polars reads them; before version 2 its own reader cannot read delete files."""
+    reader: Literal["native", "pyiceberg"] = "pyiceberg" if pl.__version__.startswith("1.") else "native"
+    return ordered(pl.scan_iceberg(table.refresh(), reader_override=reader).collect().to_dicts())
 
 
 def data_files(table: Table) -> list[str]:
@@ -83,4 +83,4 @@ def known_files(table: Table) -> set[str]:
 def files_on_disk(table: Table) -> set[str]:
     """The data and delete files that are there."""
     folder = Path(unquote(urlparse(table.location()).path)) / "data"
-    return {path.as_uri() for path in folder.rglob("*.parquet")} if folder.exists() else set()
+    return {f"file://{path}" for path in folder.rglob("*.parquet")} if folder.exists() else set()

@@ -1,4 +1,4 @@
-"""Other people's writers: position deletes, compactions, and rows as multisets to compare with."""
+"""Other people's writers, rows as multisets to compare with, and a look at the files that are opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -104,3 +104,21 @@ def roll_back(table: Table, snapshot: int) -> None:
     """Make an earlier snapshot the head."""
     table.manage_snapshots().rollback_to_snapshot(snapshot).commit()
     table.refresh()
+
+
+class Watched(PyArrowFileIO):
+    """Real files, and which of them were opened."""
+
+    opened: Counter[str]
+
+    def new_input(self, location: str) -> PyArrowFile:
+        self.opened[Path(location).name] += 1
+        return super().new_input(location)
+
+
+def watch(table: Table) -> Counter[str]:
+    """What is opened from now on."""
+    io = Watched(table.io.properties)
+    io.opened = Counter()
+    table.io = io
+    return io.opened

@@ -24,6 +24,7 @@ from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, conninfo, mapped
 from conduit.connectors.postgresql.reader import Reader
 from conduit.connectors.postgresql.types import Column, quote
+from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError
 from conduit.positions import CursorType, Position, cursor
@@ -102,6 +103,7 @@ class PostgresqlSession:
         type_, unit = self._cursor_type
         composed = self._composed
         lower = self._ends.lower
+        window = self._window
         return Described(
             schema=pa.schema(fields),
             fingerprint=self._fingerprint,
@@ -112,7 +114,10 @@ class PostgresqlSession:
             null_cursors=self._null_cursors,
             sql=composed.sql,
             bound=lower.value if lower else None,
-            notes=(*composed.notes, *self._text_notes()),
+            notes=(*composed.notes, *self._text_notes(), *(window.notes if window else ())),
+            window=window.window if window else None,
+            no_window=self._no_window,
+            floor=window.lower if window else None,
         )
 
     @cached_property
@@ -204,7 +209,33 @@ class PostgresqlSession:
 
     @cached_property
     def _ends(self) -> Ends:
-        return ends(self._read, *self._cursor_type)
+        found = ends(self._read, *self._cursor_type)
+        return Ends(self._window.lower, found.upper) if self._window else found
+
+    @cached_property
+    def _no_window(self) -> str:
+        """Why the rows are not read by the transactions that wrote them; empty: they are, or that was not asked for."""
+        if self._read.safe is None:
+            return ""
+        if self._read.safe.needs_distance and self._cursor_type[0] in ("text", "uuid"):
+            return f"a cursor of type {self._cursor_type[0]} needs a primary_key"
+        table = self._read.table if self._query is None else self._query.plain_table()
+        if table is None:
+            return "the query is more than a SELECT from one table"
+        if self._query is not None and not sql.passed_through(self._query, [self._read.cursor or ""]):
+            return f"{self._read.cursor} is not a column of the table as it stands"
+        if self._query is not None and self._query.narrowed("xmin IS NOT NULL") is None:
+            return "`:last_value` stands where no other condition can take its place"
+        with self._opened.cursor() as cur:
+            return refusal(cur, catalogue.qualified(self._connection.schema, table))
+
+    @cached_property
+    def _window(self) -> WindowRead | None:
+        """The transactions to read; None: the read goes by the cursor."""
+        if self._read.safe is None or self._no_window:
+            return None
+        with self._opened.cursor() as cur:
+            return window_read(cur, self._read.safe, self._read.since)
 
     def _literal(self, value: str) -> str:
         """A value of the cursor's type, quoted by the driver; text compares by its bytes."""
@@ -224,16 +255,35 @@ class PostgresqlSession:
     @cached_property
     def _composed(self) -> Composed:
         lower, upper = self._ends.lower, self._ends.upper
+        if self._window and self._query is not None:
+            return self._composed_in_window(self._window, self._query)
         bounds = Bounds(
             lower=self._literal(lower.value) if lower else None,
             upper=self._literal(upper.value) if upper else None,
             minimum=self._literal(_MINIMUM[self._cursor_type[0] or "text"]),
+            also=self._window.condition if self._window else None,
         )
         return compose(
             self._read,
             self._query,
             table=self._table,
             bounds=bounds,
+            column=self._ordering,
+            select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
+            collation="C" if self._cursor_type[0] == "text" else "",
+        )
+
+    def _composed_in_window(self, window: WindowRead, query: Query) -> Composed:
+        """The query with the window where `:last_value` was compared: only inside it the transactions are seen."""
+        name = quote(self._read.cursor or "")
+        column = f'{name} COLLATE "C"' if self._cursor_type[0] == "text" else name
+        above = f" AND {column} > {self._literal(window.lower.value)}" if window.lower else ""
+        narrowed = query.narrowed(f"{window.condition}{above}") or query.text
+        return compose(
+            self._read,
+            read_query(narrowed, "postgres", incremental=True),
+            table=self._table,
+            bounds=Bounds(),
             column=self._ordering,
             select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
             collation="C" if self._cursor_type[0] == "text" else "",
@@ -263,15 +313,19 @@ class PostgresqlSession:
             )
             found = cur.fetchone()
         highest = self._position(found[0]) if found is not None else None
-        return until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
+        until = until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
+        return Until(nothing_new=until.nothing_new or not self._has_rows(), position=highest) if self._window else until
 
     def _until_of_query(self) -> Until:
-        if self._ends.lower is None or self._read.on_null == "include":
+        if (self._ends.lower is None and self._window is None) or self._read.on_null == "include":
             return Until()
+        return Until(nothing_new=not self._has_rows())
+
+    def _has_rows(self) -> bool:
         with self._opened.cursor() as cur:
             cur.execute(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)")
             found = cur.fetchone()
-        return Until(nothing_new=not (found and found[0]))
+        return bool(found and found[0])
 
     def _position(self, text: str) -> Position:
         type_, unit = self._cursor_type

@@ -1,0 +1,1 @@
+"""Iceberg tables, in any catalog that pyiceberg speaks to."""

@@ -1,0 +1,73 @@
+"""Iceberg tables as a destination; their marks are among their properties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from conduit.arrow import pa
+from conduit.connectors import sql
+from conduit.connectors.iceberg import marks
+from conduit.connectors.iceberg.config import IcebergDestinationConnection
+from conduit.connectors.iceberg.load import IcebergLoad
+from conduit.connectors.iceberg.place import Place
+from conduit.connectors.iceberg.tables import create, extend
+from conduit.connectors.iceberg.types import seen
+from conduit.contract import Load, Write
+from conduit.marks import Identity, Mark
+from iceframe.commit import Plan, commit
+
+
+class IcebergDestination:
+    """A catalog whose tables are written."""
+
+    def __init__(self, name: str, connection: IcebergDestinationConnection, folder: Path) -> None:
+        self._connection = connection
+        self._place = Place(name, connection, folder)
+
+    def check(self) -> str:
+        """Reach the catalog; one in a file that is not there yet must be possible to make."""
+        return self._place.check(write=True)
+
+    def marks(self, table: str, *, settle: bool = False) -> Sequence[Mark]:  # noqa: ARG002 - the commit has asked already
+        """The marks of a table, which are its properties."""
+        found = self._place.find(table)
+        return marks.all_marks(found.metadata, table) if found else []
+
+    def refuse_rolled_back(self, identity: Identity) -> None:
+        """The rows that the mark of `identity` speaks of are in the table's history."""
+        found = self._place.find(identity.table)
+        if found is not None:
+            marks.refuse_rolled_back(found.metadata, identity)
+
+    def describe(self, table: str) -> pa.Schema | None:
+        """The table's columns; one that has a mark only is no table yet."""
+        found = self._place.find(table)
+        return seen(found.schema()) if found and found.schema().fields else None
+
+    def begin(self, write: Write) -> Load:
+        """Make the table, or add what it lacks: a commit of its own, before the rows."""
+        sql.require_key(write)
+        found = self._place.find(write.table)
+        if found is None:
+            create(self._place, write.table, write.schema, self._connection)
+        table = extend(self._place, write, self._connection)
+        return IcebergLoad(self._place, table, write)
+
+    def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
+        """Move a mark without rows: an append of nothing."""
+        found = self._place.find(table) or create(self._place, table, Schema(), self._connection)
+
+        def planned(head: Table) -> Plan:
+            marks.require(head.metadata, old, new.identity)
+            return marks.moving(head, None, old, new, new.run_id)
+
+        with self._place.errors(f"set the mark of {table}"):
+            commit(found, planned)
+
+    def close(self) -> None:
+        """Give back the connections of the catalog."""
+        self._place.close()
