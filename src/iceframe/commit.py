@@ -25,8 +25,10 @@ from pyiceberg.table.update import (
 
 from iceframe.asking import ATTEMPTS, Answer, asked, look_again, refreshed, too_often
 from iceframe.change import Change
-from iceframe.errors import ConflictError
+from iceframe.errors import ConflictError, UnsupportedError
 from iceframe.internals import StagedSnapshot, send, stage_snapshot
+
+_NEWEST_FORMAT = 2
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
     """Make one snapshot with everything that a plan says, or none.
 
     Args:
-        table: refreshed before each attempt.
+        table: as it was loaded; looked at again before each further attempt.
         plan: looks at the table as it is now and says what to do; it may stop the commit by raising. An append returns
             the same files each time, a merge works them out again.
         branch: whose head moves.
@@ -106,6 +108,11 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
 
 def _staged(table: Table, planned: Plan, change: Change, branch: str) -> StagedSnapshot | None:
     """None: a file that the plan takes away is gone already, so it has to look again."""
+    if table.metadata.format_version > _NEWEST_FORMAT:
+        raise UnsupportedError(
+            f"{'.'.join(table.name())} has format version {table.metadata.format_version}, which cannot be written",
+            hint="pyiceberg writes versions 1 and 2",
+        )
     if any(file.spec_id != table.metadata.default_spec_id for file in change.added):
         raise ConflictError(
             f"{'.'.join(table.name())}: the partition spec was changed while the files were written",

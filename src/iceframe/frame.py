@@ -153,6 +153,7 @@ class IceFrame:
         filter: Where = None,  # noqa: A002 - the name that people know
         branch: str | None = None,
         on_change: OnChange = "error",
+        key: Sequence[str] | None = None,
     ) -> Changes:
         """What is new after a snapshot, with where it ends, as a frame or as a stream; see `changes.changes`."""
         table = load_table(self.catalog, name)
@@ -165,6 +166,7 @@ class IceFrame:
             where=filter,
             branch=branch,
             on_change=on_change,
+            key=key,
         )
         self._read[name] = table
         return found
