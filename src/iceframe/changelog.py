@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask
 from pyiceberg.table.snapshots import Snapshot
@@ -171,7 +172,7 @@ def with_columns(scan: FileScan, names: Sequence[str]) -> FileScan:
 def _alternating(before: pa.Table, after: pa.Table) -> pa.Table:
     rows = pl.int_range(before.num_rows, eager=True)
     order = pl.DataFrame({"before": rows, "after": rows + before.num_rows}).select(pl.concat_list(pl.all())).to_series()
-    return pa.concat_tables([before, after]).take(order.explode().drop_nulls().to_arrow())
+    return pa.concat_tables([before, after]).take(pc.list_flatten(order.to_arrow()).drop_null())
 
 
 def _batches(rows: pa.Table) -> list[pa.RecordBatch]:

@@ -81,6 +81,7 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
         ConflictError: the race was lost too often, or the table's schema changed while the files were written.
         OutcomeUnknownError: the catalog did not answer and could not be asked.
         CatalogError: the catalog refuses.
+        StorageError: a manifest cannot be written; the catalog was not asked.
         TableNotFoundError: the table was dropped meanwhile.
     """
     tried: dict[int, Change] = {}
@@ -123,6 +124,8 @@ def _staged(table: Table, planned: Plan, change: Change, branch: str) -> StagedS
     except ValidationException as error:
         _log.info("the head moved while a commit was planned: %s", error)
         return None
+    except OSError as error:
+        raise StorageError(f"{'.'.join(table.name())}: a manifest cannot be read or written: {error}") from error
 
 
 def _sent(table: Table, staged: StagedSnapshot, planned: Plan, change: Change) -> Answer:

@@ -128,6 +128,6 @@ def _list_bits(values: Column) -> Column:
 
 def _picked(rows: pa.Table, places: pl.Series) -> pa.Table:
     """The rows at some places, in their order in the table."""
-    wanted = places.explode().drop_nulls()
+    wanted = pl.Series("row", pc.list_flatten(places.to_arrow())).drop_nulls()
     all_places = pl.Series("row", range(rows.num_rows), dtype=wanted.dtype)
     return rows.filter(all_places.is_in(wanted.implode()).to_arrow())
