@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ def events(database: Database) -> Database:
 def set_up(project: Project, database: Database, **resource: Any) -> None:
     wanted = {"into": "copy", "incremental_column": "id"} | resource
     if "query" not in wanted:
-        wanted["table"] = "events"
+        wanted.setdefault("table", "events")
     project.write(pipeline(database.keys, database.keys, **wanted))
 
 
@@ -110,6 +112,67 @@ def test_rows_of_savepoints_are_loaded(events: Database, project: Project) -> No
         run(project)
     run(project)
     same(events)
+
+
+def test_rows_of_prepared_transactions_are_loaded(events: Database, project: Project) -> None:
+    if events.execute("SHOW max_prepared_transactions") == [("0",)]:
+        pytest.skip("this server has no prepared transactions")
+    set_up(project, events)
+    run(project)
+    with closing(events.connect()) as opened:
+        opened.autocommit = False
+        with opened.cursor() as cur:
+            cur.execute("INSERT INTO events (v) VALUES ('prepared'); PREPARE TRANSACTION 'late'")
+    events.execute("INSERT INTO events (v) VALUES ('meanwhile')")
+    assert any("prepared as late" in note for note in run(project).notes)
+    events.execute("COMMIT PREPARED 'late'")
+    run(project)
+    same(events)
+
+
+def test_rows_of_partitions_are_loaded(events: Database, project: Project) -> None:
+    events.execute(
+        "CREATE TABLE parts (id bigint, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);"
+        "CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10);"
+        "CREATE TABLE high PARTITION OF parts DEFAULT;"
+        "INSERT INTO parts VALUES (1, 'a'), (20, 'b')"
+    )
+    set_up(project, events, table="parts")
+    run(project)
+    with writer(events) as late:
+        late.execute("INSERT INTO parts VALUES (5, 'late')")
+        events.execute("INSERT INTO parts VALUES (30, 'early')")
+        run(project)
+    run(project)
+    assert rows(events, "copy") == rows(events, "parts")
+
+
+def test_a_rewritten_table_is_read_again_and_nothing_is_doubled(events: Database, project: Project) -> None:
+    set_up(project, events)
+    run(project)
+    events.execute("ALTER TABLE events ALTER COLUMN v TYPE varchar(20)")
+    events.execute("ALTER TABLE events ADD COLUMN more double precision DEFAULT random()")
+    project.write(
+        pipeline(
+            events.keys, events.keys, table="events", into="copy", incremental_column="id", schema_changes="ignore"
+        )
+    )
+    report = run(project)
+    assert (report.written, report.already_present) == (0, 5)
+    same(events)
+
+
+def test_a_server_that_was_restored_to_an_earlier_time_stops_the_run(events: Database, project: Project) -> None:
+    set_up(project, events)
+    run(project)
+    [(mark,)] = events.execute("SELECT mark FROM _conduit_state")
+    text = mark if isinstance(mark, str) else json.dumps(mark)
+    ahead = re.sub(r'"(start|end|next)":\s*"\d+"', lambda found: f'"{found[1]}":"99999999"', text)
+    assert ahead != text
+    events.execute("UPDATE _conduit_state SET mark = %s", ahead)
+    report = conduit.run(project.folder / "ingest.yml")["r"]
+    assert report.exit_code == 4
+    assert "it was restored" in report.error
 
 
 def test_times_that_were_set_when_a_transaction_began_are_loaded(events: Database, project: Project) -> None:

@@ -25,7 +25,7 @@ import psycopg2.extensions
 
 OPTIONS = (
     "listen_addresses=127.0.0.1", "wal_level=logical", "max_wal_senders=10", "max_replication_slots=10",
-    "max_connections=100", "fsync=off", "autovacuum=off",
+    "max_connections=100", "max_prepared_transactions=10", "fsync=off", "autovacuum=off",
 )  # fmt: skip
 
 
