@@ -22,6 +22,7 @@ from conduit.connectors.files.reader import (
     codec_of,
     counted_nulls,
     in_schema,
+    inferred,
     refuse_names,
     refuse_unknown,
     require_whole,
@@ -62,16 +63,13 @@ class CsvReader:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """The inferred types, and files that lack a column of the others."""
-        names = [name for name in self._typed if name not in self._declared]
-        found = ", ".join(f"{name} {type_name(self._typed[name].type)}" for name in names)
-        label = self._files[0].name if len(self._files) == 1 else self._connection.path
         lacking = [
             f"{file.name} has no column {name}: NULL"
             for file, header in self._headers.items()
             for name in self._typed
             if name not in header
         ]
-        return (*([f"{label}: {found} (inferred)"] if found else []), *lacking)
+        return (*inferred(self.schema, self._declared, self._files, self._connection.path), *lacking)
 
     def batches(
         self, file: Found, *, only: Sequence[str] = (), predicate: ds.Expression | None = None

@@ -24,6 +24,7 @@ from conduit.connectors.files.reader import (
     codec_of,
     counted_nulls,
     in_schema,
+    inferred,
     refuse_names,
     require_whole,
 )
@@ -84,12 +85,9 @@ class JsonReader:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """The inferred types, and declared keys that no sampled record has."""
-        names = [name for name in self._wires if name not in self._declared]
-        found = ", ".join(f"{name} {type_name(self._wires[name].type)}" for name in names)
-        label = self._files[0].name if len(self._files) == 1 else self._connection.path
         absent = [name for name in self._declared if name not in self._seen]
         lacking = [f"{name} is declared, and no record looked at has it" for name in absent]
-        return (*([f"{label}: {found} (inferred)"] if found else []), *lacking)
+        return (*inferred(self.schema, self._declared, self._files, self._connection.path), *lacking)
 
     def batches(
         self, file: Found, *, only: Sequence[str] = (), predicate: ds.Expression | None = None

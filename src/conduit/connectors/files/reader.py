@@ -14,6 +14,7 @@ from conduit.arrow import pa
 from conduit.connectors.files.config import Compression
 from conduit.connectors.files.failures import reading
 from conduit.connectors.files.listing import Found
+from conduit.connectors.files.text import type_name
 from conduit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -137,3 +138,10 @@ def in_schema(arrays: Mapping[str, pa.Array], schema: pa.Schema, rows: int) -> p
 def chosen(schema: pa.Schema, only: Sequence[str]) -> pa.Schema:
     """The wanted fields of the schema."""
     return pa.schema([schema.field(name) for name in only]) if only else schema
+
+
+def inferred(schema: pa.Schema, declared: Mapping[str, pa.DataType], files: Sequence[Found], path: str) -> list[str]:
+    """What to say about columns whose types nobody declared: one line, or none."""
+    found = ", ".join(f"{field.name} {type_name(field.type)}" for field in schema if field.name not in declared)
+    label = files[0].name if len(files) == 1 else path
+    return [f"{label}: {found} (inferred)"] if found else []
