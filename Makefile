@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: demo test check format environment clean prove bench interop
+.PHONY: demo test check format environment clean prove soak bench interop
 
 environment: $(READY)
 
@@ -37,8 +37,15 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Kills, freezes, cut connections, failing disks and broken state files, once; and every rule broken on purpose.
 prove: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) tests/faults
+	$(BIN)/python -m tests.proof.prove -q -n $(WORKERS)
+
+# The same for MINUTES, by a seeded schedule. Writes docs/proof/ and the table of docs/guarantees.md.
+MINUTES ?= 20
+SEED    ?= $(shell date +%Y%m%d)
+soak: $(READY)
+	$(BIN)/python -m tests.proof.soak --minutes $(MINUTES) --seed $(SEED) $(if $(PART),--part $(PART))
 
 bench: $(READY)
 	$(BIN)/python benchmarks/first_numbers.py

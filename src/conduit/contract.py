@@ -24,7 +24,7 @@ Mode = Literal["append", "merge", "replace"]
 OnNull = Literal["error", "include", "exclude"]
 OnChange = Literal["error", "ignore"]
 SchemaChanges = Literal["add", "ignore", "fail"]
-Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoints", "add_columns"]
+Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoints", "add_columns", "repair"]
 """What a destination can be asked for. `leave_out_present` is append that skips keys it already holds."""
 
 CURSOR_TEXT = "__conduit_cursor"

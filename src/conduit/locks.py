@@ -26,16 +26,19 @@ def resource_lock(folder: Path, resource: str) -> Iterator[None]:
 
     Raises:
         Busy: another process runs it; the message names its process.
+        ConnectionFailed: the lock cannot be written.
     """
     path = private_folder(folder / "locks") / f"{resource}.lock"
     owner = path.with_suffix(".owner")
     lock = FileLock(path, timeout=0, mode=0o600, is_singleton=False)
     try:
-        lock.acquire()
+        with _writing(path):
+            lock.acquire()
     except Timeout as error:
         raise Busy(f"resource {resource} is already running ({_owner(owner)})", hint="wait for it to end") from error
     try:
-        owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        with _writing(owner):
+            _sign(owner)
         yield
     finally:
         lock.release()
@@ -47,10 +50,12 @@ def short_lock(path: Path) -> Iterator[None]:
 
     Raises:
         Busy: somebody has held it for SHORT seconds.
+        ConnectionFailed: the lock cannot be written.
     """
     lock = FileLock(path, timeout=SHORT, mode=0o600, is_singleton=False)
     try:
-        lock.acquire()
+        with _writing(path):
+            lock.acquire()
     except Timeout as error:
         raise Busy(f"{path} has been locked for {SHORT:.0f} s", hint="see which process holds it") from error
     try:
@@ -71,6 +76,23 @@ def private_folder(path: Path) -> Path:
     except OSError as error:
         raise ConnectionFailed(f"cannot make the folder {path}: {error.strerror}") from error
     return path
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Timeout:  # an OSError too
+        raise
+    except OSError as error:
+        raise ConnectionFailed(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _sign(path: Path) -> None:
+    """Write who holds the lock, for the message of others; never through a link that somebody planted."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
 
 
 def _owner(path: Path) -> str:

@@ -22,6 +22,7 @@ from conduit.tokens import (
     Span,
     kind_of,
     placeholders_of,
+    refuse_open_ends,
     splice,
     tokens_of,
     top_level_conditions,
@@ -189,11 +190,12 @@ def read_query(text: str, dialect: str, *, incremental: bool) -> Query:
         incremental: the resource has a cursor, so `:last_value` is allowed and LIMIT is not.
 
     Raises:
-        ConfigError: it is not one SELECT; it holds an unknown placeholder; it has a LIMIT that would cut rows.
+        ConfigError: it is empty or not one SELECT; it holds an unknown placeholder; it has a LIMIT that would cut rows.
     """
     tokens = tokens_of(text, dialect)
     while tokens and kind_of(tokens[-1]) == "SEMICOLON":
         text = text[: tokens.pop().start]
+    refuse_open_ends(tokens, "the query")
     placeholders = tuple(placeholders_of(tokens))
     if placeholders and not incremental:
         raise ConfigError("the query uses :last_value, but the resource has no incremental_column")
@@ -289,6 +291,8 @@ def _parse_query(text: str, dialect: str) -> exp.Query | None:
         trees = [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
     except sqlglot.errors.SqlglotError:
         return None
+    except RecursionError as error:
+        raise ConfigError("the query is nested too deeply to be read") from error
     if len(trees) != 1:
         raise ConfigError(f"the query holds {len(trees)} statements; it must be one SELECT")
     tree = trees[0]

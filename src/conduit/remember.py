@@ -17,11 +17,12 @@ from conduit.config.models import Project, Resource
 from conduit.connectors import registry
 from conduit.contract import Described, SupportsHistory
 from conduit.errors import ConfigError, StateConflict
-from conduit.history import History, utc_now
+from conduit.history import History, HistoryUnavailable, Verified, utc_now
 from conduit.job import PRIVATE, Job, opened
 from conduit.marks import Identity, Mark, mark_of
 from conduit.positions import CursorType, Position, parse_shown, snapshot
 from conduit.state import FILE_NAME, BrokenStateFile, StateFile, Value
+from conduit.state_log import BY_HAND
 from conduit.watermarks import Watermark
 
 
@@ -33,25 +34,41 @@ class Remembered:
         resource: its name.
         file: the value in the state file, `missing` or what is wrong with it.
         mark: what the destination holds; None: nothing.
+        verified: how far `conduit verify` found both sides to be the same; None: that is not known.
     """
 
     resource: str
     file: str
     mark: Mark | None
+    verified: Verified | None = None
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        return {"resource": self.resource, "file": self.file, "mark": msgspec.to_builtins(self.mark)}
+        return {
+            "resource": self.resource,
+            "file": self.file,
+            "mark": msgspec.to_builtins(self.mark),
+            "verified": msgspec.to_builtins(self.verified),
+        }
 
 
 def show(project: Project, resource: Resource) -> Remembered:
     """The two records of a resource, side by side."""
     try:
-        value = _state_file(project).value(resource.name)
+        value = state_file(project).value(resource.name)
         file = "missing" if value is None else repr(value)
     except BrokenStateFile as error:
         file = f"broken: {error}"
-    return Remembered(resource=resource.name, file=file, mark=_mark(project, resource))
+    return Remembered(
+        resource=resource.name, file=file, mark=mark_now(project, resource), verified=_verified(project, resource)
+    )
+
+
+def _verified(project: Project, resource: Resource) -> Verified | None:
+    try:
+        return History(project.folder / PRIVATE).verified(project.pipeline, resource.name)
+    except HistoryUnavailable:  # a record, which may be lost
+        return None
 
 
 def set_value(project: Project, resource: Resource, value: str) -> Remembered:
@@ -94,16 +111,19 @@ def move(project: Project, old_name: str, resource: Resource) -> Remembered:
     """Give the mark of `old_name`, a resource that was renamed, to `resource`.
 
     Raises:
+        ConfigError: the two names are one.
         StateConflict: there is no such mark.
     """
+    if old_name == resource.name:
+        raise ConfigError(f"{old_name} has that name already", hint="say the old name, then the new one")
     with locks.resource_lock(project.folder / PRIVATE, f"{project.pipeline}.{old_name}"):
-        before = _mark(project, resource, name=old_name)
+        before = mark_now(project, resource, name=old_name)
         if before is None or before.position is None:
             raise StateConflict(f"{resource.into} has no mark of a resource {old_name}")
         remembered = _change(project, resource, "move", lambda _: (before.position, before.source))
-        gone = _next(before, before.identity, None, before.source)
+        gone = next_mark(before, before.identity, None, before.source)
         _set(project, resource, before, gone)
-        _state_file(project).put(old_name, None)
+        state_file(project).put(old_name, None)
     return remembered
 
 
@@ -114,11 +134,11 @@ def forget(project: Project, old_name: str) -> None:
         StateConflict: no destination table of this file has a mark of it.
     """
     for resource in project.resources:
-        before = _mark(project, resource, name=old_name)
+        before = mark_now(project, resource, name=old_name)
         if before is not None and before.position is not None:
-            _set(project, resource, before, _next(before, before.identity, None, before.source))
-            _record(project, old_name, "reset", before, None)
-            _state_file(project).put(old_name, None)
+            _set(project, resource, before, next_mark(before, before.identity, None, before.source))
+            record(project, old_name, "reset", before, None)
+            state_file(project).put(old_name, None)
             return
     raise StateConflict(f"no table of {project.file.name} has a mark of a resource {old_name}")
 
@@ -128,31 +148,35 @@ def _change(
 ) -> Remembered:
     """Compare-and-swap the mark under the resource's lock, then file and history."""
     with locks.resource_lock(project.folder / PRIVATE, f"{project.pipeline}.{resource.name}"):
-        old = _mark(project, resource)
+        old = mark_now(project, resource)
         position, source = decide(old)
-        new = _next(old, _identity(project, resource), position, source)
+        new = next_mark(old, identity(project, resource), position, source)
         if old is not None or position is not None or _has_history(project, resource):
             _set(project, resource, old, new)
         shown = position.shown() if position else None
-        _state_file(project).put(resource.name, shown)
-        _record(project, resource.name, verb, old, position)
+        state_file(project).put(resource.name, shown)
+        record(project, resource.name, verb, old, position)
     return show(project, resource)
 
 
-def _next(old: Mark | None, identity: Identity, position: Position | None, source: str) -> Mark:
+def next_mark(
+    old: Mark | None, identity: Identity, position: Position | None, source: str, *, complete: bool = True
+) -> Mark:
+    """The mark that a command sets."""
     return Mark(
         identity=identity,
         position=position,
         since=old.position if old else None,
-        run_id=f"state-{secrets.token_hex(8)}",
-        complete=True,
+        run_id=f"{BY_HAND}{secrets.token_hex(8)}",
+        complete=complete,
         rows=0,
         source=source,
         committed_at=utc_now(),
     )
 
 
-def _record(project: Project, name: str, verb: str, old: Mark | None, new: Position | None) -> None:
+def record(project: Project, name: str, verb: str, old: Mark | None, new: Position | None) -> None:
+    """Write a change by hand down: who, when, old and new."""
     History(project.folder / PRIVATE).record_state_change(
         pipeline=project.pipeline,
         resource=name,
@@ -162,13 +186,15 @@ def _record(project: Project, name: str, verb: str, old: Mark | None, new: Posit
     )
 
 
-def _identity(project: Project, resource: Resource, name: str = "") -> Identity:
+def identity(project: Project, resource: Resource, name: str = "") -> Identity:
+    """Who the mark of a resource belongs to."""
     return Identity(project.pipeline, name or resource.name, resource.into)
 
 
-def _mark(project: Project, resource: Resource, *, name: str = "") -> Mark | None:
+def mark_now(project: Project, resource: Resource, *, name: str = "") -> Mark | None:
+    """What the destination holds."""
     with closing(registry.destination(project.destinations[resource.destination], project.folder)) as destination:
-        return mark_of(destination.marks(resource.into), _identity(project, resource, name))
+        return mark_of(destination.marks(resource.into), identity(project, resource, name))
 
 
 def _set(project: Project, resource: Resource, old: Mark | None, new: Mark) -> None:
@@ -202,12 +228,13 @@ def _cursor_type(resource: Resource, described: Described) -> CursorType:
     return described.cursor_type
 
 
-def _state_file(project: Project) -> StateFile:
+def state_file(project: Project) -> StateFile:
+    """`.conduit_state.json` of a project."""
     return StateFile(project.folder / FILE_NAME, project.folder / PRIVATE)
 
 
 def _file_value(project: Project, resource: Resource) -> Value | None:
     try:
-        return _state_file(project).value(resource.name)
+        return state_file(project).value(resource.name)
     except BrokenStateFile as error:
         raise StateConflict(f"{FILE_NAME}: {error}", hint="correct the file by hand, or use `state set`") from error

@@ -61,6 +61,13 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
 """Name -> the function of pyarrow that makes the type, and its arguments: reading ingest.yml imports no pyarrow."""
 
 
+_WIDER = {
+    "int8": "smallint", "uint8": "smallint", "uint16": "integer", "uint32": "bigint", "uint64": "decimal(20,0)",
+    "large_string": "text", "string_view": "text", "large_binary": "binary", "date64[ms]": "date", "time32[s]": "time",
+    "time32[ms]": "time",
+}  # fmt: skip
+
+
 def is_declarable(type_name: str) -> bool:
     """Whether `declared` knows the type; imports nothing."""
     name = _plain(type_name)
@@ -82,6 +89,19 @@ def declared(type_name: str) -> pa.DataType:
     make, *arguments = _TYPES[name]
     type_: pa.DataType = getattr(pa, make)(*arguments)
     return type_
+
+
+def declared_name(type_: pa.DataType) -> str | None:
+    """The name in `columns:` of a type, or of the next wider one; None: there is none."""
+    plain = str(storage(type_))
+    if isinstance(type_, pa.Decimal128Type):
+        return f"decimal({type_.precision},{type_.scale})" if 0 <= type_.scale <= type_.precision else None
+    if isinstance(type_, pa.TimestampType):
+        return None if type_.unit == "ns" else "timestamptz" if type_.tz else "timestamp"
+    if plain in _WIDER:
+        return _WIDER[plain]
+    names = (name for name in DECLARABLE.split(", ") if name in _TYPES)
+    return next((name for name in names if declared(name).equals(type_)), None)
 
 
 def _plain(type_name: str) -> str:

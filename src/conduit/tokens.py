@@ -35,8 +35,8 @@ class Span:
     end: int
 
 
-def tokens_of(text: str, dialect: str) -> list[Token]:
-    """The tokens of a text.
+def tokens_of(text: str, dialect: str, what: str = "the query") -> list[Token]:
+    """The tokens of a text; `what` it is, for messages.
 
     Raises:
         ConfigError: it is no SQL of this dialect.
@@ -44,7 +44,7 @@ def tokens_of(text: str, dialect: str) -> list[Token]:
     try:
         return list(sqlglot.Dialect.get_or_raise(dialect).tokenize(text))
     except sqlglot.errors.SqlglotError as error:
-        raise ConfigError(f"the query cannot be read: {error}") from error
+        raise ConfigError(f"{what} cannot be read: {error}") from error
 
 
 def kind_of(token: Token) -> str:
@@ -74,6 +74,23 @@ def placeholders_of(tokens: Sequence[Token]) -> Iterator[Span]:
             hint = "did you mean :last_value?" if close else "the only placeholder is :last_value"
             raise ConfigError(f"unknown placeholder :{name.text} in the query", hint=hint)
         yield Span(colon.start, name.end + 1)
+
+
+def refuse_open_ends(tokens: Sequence[Token], what: str) -> None:
+    """What is put between parentheses must not close them, nor begin another statement.
+
+    Raises:
+        ConfigError: nothing is there, a parenthesis is closed that was not opened, or a semicolon stands in it.
+    """
+    if not tokens:
+        raise ConfigError(f"{what} is empty")
+    depth = 0
+    for token in tokens:
+        depth += (kind_of(token) == "L_PAREN") - (kind_of(token) == "R_PAREN")
+        if depth < 0:
+            raise ConfigError(f"{what} closes a parenthesis that it did not open")
+        if kind_of(token) == "SEMICOLON":
+            raise ConfigError(f"{what} holds several statements; it must be one")
 
 
 def top_level_conditions(tokens: Sequence[Token]) -> Iterator[Span]:

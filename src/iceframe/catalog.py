@@ -16,9 +16,10 @@ from pyiceberg.exceptions import (
     RESTError,
     TableAlreadyExistsError,
 )
+from pyiceberg.exceptions import ValidationError as PropertyError
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from iceframe.errors import CatalogError, TableExistsError, TableNotFoundError, ValidationError
 
@@ -49,8 +50,19 @@ def open_catalog(config: Mapping[str, object] | str | Catalog | None) -> Catalog
             return load_catalog(config)
         if isinstance(config, Mapping):
             properties = {str(key): str(value) for key, value in config.items() if value is not None}
-            return load_catalog(properties.pop("name", "iceframe"), **properties)
+            return _loaded(properties)
     raise ValidationError(f"a config is a dictionary, the name of a catalog, or None; this is {type(config).__name__}")
+
+
+def _loaded(properties: dict[str, str]) -> Catalog:
+    """The catalog of some properties; `py-catalog-impl` among them may name anything that Python can import."""
+    try:
+        found: object = load_catalog(properties.pop("name", "iceframe"), **properties)
+    except TypeError as error:
+        raise CatalogError(f"the catalog cannot be made of its properties: {error}") from error
+    if not isinstance(found, Catalog):
+        raise CatalogError(f"py-catalog-impl makes a {type(found).__name__}, which is no catalog")
+    return found
 
 
 def load_catalog_config_from_env(prefix: str = "ICEBERG_") -> dict[str, str]:
@@ -120,7 +132,7 @@ def mapped(what: str) -> Iterator[None]:
         raise TableExistsError(f"{what}: {error}") from error
     except NotInstalledError as error:
         raise CatalogError(f"{what}: {error}", hint="install what the catalog needs") from error
-    except (RESTError, DBAPIError, OSError, ValueError) as error:
+    except (RESTError, DBAPIError, ArgumentError, PropertyError, OSError, ValueError) as error:
         raise CatalogError(f"{what}: {' '.join(str(error).split())[:300]}") from error
 
 

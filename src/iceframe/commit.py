@@ -25,7 +25,7 @@ from pyiceberg.table.update import (
 
 from iceframe.asking import ATTEMPTS, Answer, asked, look_again, refreshed, too_often
 from iceframe.change import Change
-from iceframe.errors import ConflictError, UnsupportedError
+from iceframe.errors import ConflictError, StorageError, UnsupportedError
 from iceframe.internals import StagedSnapshot, send, stage_snapshot
 
 _NEWEST_FORMAT = 2

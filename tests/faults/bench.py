@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
+from tests.proof import tally
 from tests.support.ends import End, end
 from tests.support.origin import Origin
 from tests.support.postgres import Database
@@ -31,7 +32,7 @@ class Bench:
     end: End
 
     @classmethod
-    def set_up(cls, zygote: Zygote, folder: Path, name: str, database: Database | None, **resource: Any) -> Bench:
+    def set_up(cls, zygote: Zygote, folder: Path, name: str, database: Database | None, **resource: Any) -> Self:
         """A project that copies the table `t` incrementally by `id`."""
         destination = end(name, folder, database)
         wanted: dict[str, Any] = {"table": "t", "into": "t", "incremental_column": "id"} | resource
@@ -42,8 +43,11 @@ class Bench:
         return cls(zygote, folder, Origin(folder / "in.sqlite", seed=1), destination)
 
     def run(self, **how: Any) -> Ran:
-        """`conduit run`, perhaps to its death."""
-        return self.zygote.conduit(self.folder, "run", "ingest.yml", "--output", "json", **how)
+        """`conduit run`, perhaps to its death. A kill is counted, unless conduit was broken first."""
+        ran = self.zygote.conduit(self.folder, "run", "ingest.yml", "--output", "json", **how)
+        if not how.get("mutant") and ("crash_at" in how or "kill_after" in how):
+            tally.killed(self.end.name, how.get("crash_at", tally.RANDOM), ran.code)
+        return ran
 
     def nothing_doubled(self) -> None:
         """At any moment: no row stands twice, and none that the source never had."""
@@ -58,7 +62,9 @@ class Bench:
     def exact(self) -> None:
         """After a clean run: nothing lost, nothing doubled, and a second clean run moves nothing."""
         self.run().ok()
-        assert self.lost_and_doubled() == (0, 0), "(lost, doubled)"
+        lost, doubled = self.lost_and_doubled()
+        tally.compared(self.end.name, self.origin.rows().total(), lost, doubled)
+        assert (lost, doubled) == (0, 0), "(lost, doubled)"
         again = self.run().ok().json["resources"][0]
         assert (again["status"], again["written"]) == ("nothing new", 0)
         assert self.lost_and_doubled() == (0, 0), "(lost, doubled) after a run with nothing new"

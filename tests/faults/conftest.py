@@ -22,10 +22,10 @@ def zygote() -> Iterator[Zygote]:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> Callable[..., Bench]:
-    """`bench("parquet", **resource)`: a pipeline into that destination."""
+    """`bench("parquet", **resource)`: a pipeline into that destination, in a folder of the test unless one is given."""
 
-    def make(name: str, **resource: Any) -> Bench:
+    def make(name: str, folder: Path = tmp_path, **resource: Any) -> Bench:
         database = request.getfixturevalue("database") if name == "postgresql" else None
-        return Bench.set_up(zygote, tmp_path, name, database, **resource)
+        return Bench.set_up(zygote, folder, name, database, **resource)
 
     return make

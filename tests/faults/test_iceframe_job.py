@@ -14,10 +14,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from iceframe import IceFrame
+from tests.proof import tally
 from tests.support import ice_job
 
 KILLS = int(os.environ.get("ICEFRAME_KILLS", "4"))
-"""At each step; `make prove` asks for 50."""
+"""At each step; a soak kills many more times."""
 SCHEMA = {"event_date": "long", "category": "string", "amount": "long"}
 SUMMARY = {"event_date": "long", "category": "string", "event_count": "long", "total_amount": "long"}
 
@@ -81,9 +82,11 @@ def test_a_kill_at_any_step_loses_nothing_and_doubles_nothing(
         assert code_of(ice_job.started(context, bench.config)) == 0
     for _ in range(KILLS if step != "reader registered" else 1):
         bench.add()
-        assert code_of(ice_job.started(context, bench.config, step)) == -9
-    assert code_of(ice_job.started(context, bench.config)) == 0
-    bench.exact()
+        code = code_of(ice_job.started(context, bench.config, step))
+        tally.killed("iceframe job", step, code or 0)
+        assert code == -9
+        assert code_of(ice_job.started(context, bench.config)) == 0
+        bench.exact()
 
 
 def test_two_runs_of_one_window_apply_it_once(bench: Bench, context: ForkServerContext) -> None:
@@ -122,6 +125,8 @@ def test_random_kills_lose_nothing_and_double_nothing(bench: Bench, context: For
         process = ice_job.started(context, bench.config)
         process.join(schedule.uniform(0, 0.6))
         process.kill()
-        assert code_of(process) in {0, -9}
+        code = code_of(process)
+        tally.killed("iceframe job", tally.RANDOM, code or 0)
+        assert code in {0, -9}
     assert code_of(ice_job.started(context, bench.config)) == 0
     bench.exact()

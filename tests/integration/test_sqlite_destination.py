@@ -294,7 +294,7 @@ def test_the_check_sees_what_a_load_would_meet(tmp_path: Path) -> None:
     with pytest.raises(ConnectionFailed):
         SqliteDestination("lake", SqliteConnection(database="no/such/d.db"), tmp_path).check()
     commit(destination(tmp_path), rows(id=[1]), None, mark(1))
-    assert destination(tmp_path).check().endswith("d.db: 2 tables")
+    assert destination(tmp_path).check().endswith("d.db: 3 tables")
     (tmp_path / "d.db").write_bytes(b"x" * 5000)
     with pytest.raises(ConnectionFailed, match="file is not a database"):
         destination(tmp_path).check()

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(folder: Path, crash_at: str = "", mutant: str = "") -> subprocess.Popen[str]:
-    """`conduit run` in a process of its own; `mutant` names a function of tests.support.mutants that breaks it."""
-    breaking = f"from tests.support import mutants; mutants.{mutant}(); " if mutant else ""
+    """`conduit run` in a process of its own; `mutant` says how tests.support.mutants breaks it."""
+    breaking = f"from tests.support import mutants; mutants.apply({mutant!r}); " if mutant else ""
     extra = {"CONDUIT_CRASH_AT": crash_at} if crash_at else {}
     return subprocess.Popen(
         [sys.executable, "-c", f"{breaking}from conduit.cli import main; main()", "run", "ingest.yml"],
@@ -27,8 +27,14 @@ def start(folder: Path, crash_at: str = "", mutant: str = "") -> subprocess.Pope
 
 def wait_stopped(process: subprocess.Popen[str]) -> None:
     """Wait until SIGSTOP has reached it."""
-    for _ in range(600):
-        if Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T":
-            return
-        time.sleep(0.05)
-    raise AssertionError("the process did not stop")
+    assert is_stopped(process.pid), "the process ended instead"
+
+
+def is_stopped(process: int) -> bool:
+    """Wait until SIGSTOP has reached it; False: it has ended."""
+    for _ in range(6000):
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        if state in "TZ":
+            return state == "T"
+        time.sleep(0.01)
+    raise AssertionError("the process neither stopped nor ended")

@@ -16,6 +16,7 @@ class Proxy:
     Attributes:
         port: where clients connect.
         lose_commits: how many answers to COMMIT are still to be lost; the connection is cut instead.
+        within: only of a transaction in which these bytes were sent, such as `COPY `; empty: of any.
         before: cut before the server sees the COMMIT rather than after it has answered.
         lost: how many were lost.
     """
@@ -23,6 +24,7 @@ class Proxy:
     target: tuple[str, int]
     port: int = 0
     lose_commits: int = 0
+    within: bytes = b""
     before: bool = False
     lost: int = 0
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -41,10 +43,11 @@ class Proxy:
     def _relay(self, client: socket.socket) -> None:
         with closing(client), closing(socket.create_connection(self.target)) as server:
             back = threading.Thread(target=_pump, args=(server, client), daemon=True)
-            silent = False
+            silent = seen = False
             back.start()
             while data := _received(client):
-                if self.lose_commits and b"COMMIT" in data:
+                seen = seen or self.within in data
+                if self.lose_commits and seen and b"COMMIT" in data:
                     self.lose_commits -= 1
                     self.lost += 1
                     silent = True
@@ -54,6 +57,7 @@ class Proxy:
                         server.sendall(data)
                         _received_quietly(server)
                     break
+                seen = seen and b"COMMIT" not in data
                 server.sendall(data)
             if silent:
                 _cut(client)

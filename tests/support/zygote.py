@@ -65,12 +65,19 @@ class Zygote:
     ) -> Ran:
         """Run `conduit ARGUMENTS` in `folder`; die at a named point, or be killed after some seconds.
 
-        A killed run has the code -9. `mutant` names a function of tests.support.mutants that breaks conduit first.
+        A killed run has the code -9. `mutant` says how tests.support.mutants breaks conduit first.
         """
-        environment = env | ({"CONDUIT_CRASH_AT": crash_at} if crash_at else {})
-        request = {"folder": str(folder), "arguments": arguments, "environment": environment}
-        answer = self._ask(request | {"kill_after": kill_after, "mutant": mutant})
-        return Ran(answer["code"], answer["out"], answer["err"])
+        request = _request(folder, arguments, crash_at, mutant, env)
+        return self._ran(request | {"kill_after": kill_after})
+
+    def start(self, folder: Path, *arguments: str, crash_at: str = "", mutant: str = "", **env: str) -> int:
+        """Run it without waiting; the id of its process, for signals and for `finish`."""
+        process: int = self._ask(_request(folder, arguments, crash_at, mutant, env) | {"start": True})["pid"]
+        return process
+
+    def finish(self, folder: Path, process: int) -> Ran:
+        """Wait for a run that was started in `folder`."""
+        return self._ran({"folder": str(folder), "finish": process})
 
     def close(self) -> None:
         """End it."""
@@ -80,6 +87,10 @@ class Zygote:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    def _ran(self, request: dict[str, Any]) -> Ran:
+        answer = self._ask(request)
+        return Ran(answer["code"], answer["out"], answer["err"])
+
     def _ask(self, request: dict[str, Any]) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -88,27 +99,41 @@ class Zygote:
         return json.loads(self.process.stdout.readline())
 
 
+def _request(
+    folder: Path, arguments: tuple[str, ...], crash_at: str, mutant: str, environment: dict[str, str]
+) -> dict[str, Any]:
+    environment = environment | ({"CONDUIT_CRASH_AT": crash_at} if crash_at else {})
+    return {"folder": str(folder), "arguments": arguments, "environment": environment, "mutant": mutant}
+
+
 def serve() -> None:
     """Answer requests until stdin ends."""
     for name in _PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
-        answer = {"pong": True} if "ping" in request else _run(request)
+        answer = {"pong": True} if "ping" in request else _answer(request)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
-def _run(request: dict[str, Any]) -> dict[str, Any]:
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     out, err = folder / ".out", folder / ".err"
-    child = os.fork()
-    if child == 0:
-        _be_conduit(folder, request, out, err)
-    if request["kill_after"] is not None:
+    child = request["finish"] if "finish" in request else _forked(folder, request, out, err)
+    if "start" in request:
+        return {"pid": child}
+    if request.get("kill_after") is not None:
         _kill_later(child, request["kill_after"])
     _, status = os.waitpid(child, 0)
     return {"code": os.waitstatus_to_exitcode(status), "out": out.read_text(), "err": err.read_text()}
+
+
+def _forked(folder: Path, request: dict[str, Any], out: Path, err: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        _be_conduit(folder, request, out, err)
+    return child
 
 
 def _be_conduit(folder: Path, request: dict[str, Any], out: Path, err: Path) -> None:
@@ -119,7 +144,7 @@ def _be_conduit(folder: Path, request: dict[str, Any], out: Path, err: Path) -> 
         os.dup2(descriptor, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if request["mutant"]:
-        getattr(mutants, request["mutant"])()
+        mutants.apply(request["mutant"])
     sys.argv = ["conduit", *request["arguments"]]
     code = 1
     try:

@@ -49,9 +49,9 @@ def test_an_unknown_encoding_is_refused_by_its_type() -> None:
 
 
 def test_a_folder_cannot_merge_and_a_single_file_commits_once() -> None:
-    assert set(ParquetDestinationConnection(path="lake/").cannot()) == {"merge"}
-    assert set(CsvDestinationConnection(path="folder").cannot()) == {"merge"}
-    assert set(JsonDestinationConnection(path="x.ndjson").cannot()) == {"merge", "checkpoints", "add_columns"}
+    assert set(ParquetDestinationConnection(path="lake/").cannot()) == {"merge", "repair"}
+    assert set(CsvDestinationConnection(path="folder").cannot()) == {"merge", "repair"}
+    assert set(JsonDestinationConnection(path="x.ndjson").cannot()) == {"merge", "repair", "checkpoints", "add_columns"}
 
 
 def test_reading_the_keys_imports_no_reader() -> None:

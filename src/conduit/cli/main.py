@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import traceback
+import warnings
 
 import click
 
@@ -18,6 +20,8 @@ VERBS = {
     "run": "Move what is new.",
     "plan": "Show what a run would do; change nothing.",
     "check": "Reach every connection and see its permissions.",
+    "verify": "Compare the destinations with their sources; change nothing.",
+    "repair": "Load again the rows that verify finds different.",
     "state": "Show or change what is remembered.",
     "init": "Write a commented ingest.yml to start from.",
     "schema": "Print the JSON Schema of ingest.yml.",
@@ -56,6 +60,7 @@ def conduit(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Run the command line and leave with the exit code of docs/cli.md."""
     watch_signals()
+    _hide_secrets_of_libraries()
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
@@ -71,6 +76,20 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the edge of the program: a bug is told as one
         code = _tell_bug(error, debug=debug)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Scrubbed(logging.Formatter):
+    """What a library logs, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return scrub(super().format(record))
+
+
+def _hide_secrets_of_libraries() -> None:
+    """What libraries warn of goes to stderr without passing through here: urls of servers, with all that is in them."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Scrubbed("warning: %(message)s"))
+    warnings.showwarning = lambda message, *_, **__: click.echo(scrub(f"warning: {message}"), err=True)
 
 
 def _tell(error: ConduitError, *, debug: bool) -> int:

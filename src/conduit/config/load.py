@@ -6,10 +6,10 @@ Nothing is connected to, no driver is imported. What a key means is said elsewhe
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from conduit.config.connections import entries, items
+from conduit.config.connections import Entry, entries, items
 from conduit.config.convert import Draft, is_set, keys_of, read
 from conduit.config.document import SECTIONS, Defaults, Top
 from conduit.config.expand import dotenv, expand, permission_notes
@@ -71,8 +71,15 @@ def _project(path: Path, root: MappingNode, problems: Problems) -> Project:
         sources={name: config for name, entry in sources.items() if (config := entry.source())},
         destinations={name: found for name, entry in destinations.items() if (found := entry.destination())},
         resources=lines,
-        notes=permission_notes(path),
+        notes=(*permission_notes(path), *_warnings(sources), *_warnings(destinations)),
     )
+
+
+def _warnings(named: Mapping[str, Entry]) -> Iterator[str]:
+    """What the connections have to tell, with their names."""
+    for name, entry in named.items():
+        for text in entry.connection.warnings() if entry.connection else ():
+            yield f"{entry.side} {name}: {text}"
 
 
 def _defaults(root: MappingNode, problems: Problems) -> Draft | None:

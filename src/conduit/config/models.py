@@ -7,7 +7,7 @@ from it. This module reads no file and imports no driver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -63,6 +63,29 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def cannot(self) -> Mapping[Ability, str]:
         """What a destination with these keys cannot do, and why; shown when ingest.yml is read."""
         return {}
+
+    def warnings(self) -> Sequence[str]:
+        """What a person should know of these keys, though they are right; told by every run."""
+        return ()
+
+    def read_back(self, table: str) -> ReadBack:
+        """How the rows of a table of this destination are read."""
+        return ReadBack(self, table)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """A destination's table as a source of the same type sees it.
+
+    Attributes:
+        connection: the keys of that source.
+        table: what it is to read; None: its own files.
+        untyped: the files hold texts, so the types have to be declared.
+    """
+
+    connection: Connection
+    table: str | None
+    untyped: bool = False
 
 
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):

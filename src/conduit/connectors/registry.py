@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from conduit.config.models import Connection, DestinationConfig, SourceConfig
+from conduit.config.models import Connection, DestinationConfig, ReadBack, SourceConfig
 from conduit.contract import Destination, Source
 from conduit.errors import ConfigError
 from conduit.late import late
@@ -140,6 +140,17 @@ def destination(config: DestinationConfig, folder: Path) -> Destination:
     """
     make = _load(_installed(config.type).destination)
     return cast("Destination", make(config.name, config.connection, folder))
+
+
+def read_back(config: DestinationConfig, back: ReadBack, folder: Path) -> Source:
+    """The source that reads what a destination holds.
+
+    Raises:
+        ConfigError: there is no such source.
+    """
+    if not _installed(config.type).source:
+        raise ConfigError(f"{config.name}: the connector {config.type} cannot read back what it wrote")
+    return source(SourceConfig(name=config.name, type=config.type, connection=back.connection), folder)
 
 
 def _installed(type_name: str) -> Connector:

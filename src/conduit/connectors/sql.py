@@ -19,6 +19,7 @@ from conduit.query import Query
 from conduit.rows import METADATA_COLUMNS
 from conduit.strategies import append, merge, replace
 from conduit.strategies.statements import Dialect, Statement, Tables
+from conduit.tokens import refuse_open_ends, tokens_of
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -116,7 +117,7 @@ def require_key(write: Write) -> None:
     """A write that compares rows knows by which columns.
 
     Raises:
-        ConfigError: it does not, or `update:` names a column that is not there.
+        ConfigError: it does not; or `update:` names a column that is not there, or holds more than one expression.
     """
     if needs_stage(write) and not write.key:
         raise ConfigError(f"table {write.table}: {write.mode} needs a primary_key", hint="name it: `primary_key: id`")
@@ -126,6 +127,9 @@ def require_key(write: Write) -> None:
             f"table {write.table}: `update:` names {', '.join(unknown)}, which is not among the columns "
             f"{', '.join(write.schema.names)}"
         )
+    for column, expression in write.update.items():
+        what = f"table {write.table}: `update: {{{column}: …}}`"
+        refuse_open_ends(tokens_of(expression, "postgres", what), what)
 
 
 def tables(

@@ -27,7 +27,8 @@ def _update(tables: Tables) -> Statement | None:
     changed = [name for name in tables.columns if name not in tables.key]
     assignments = [f"{quote(name)} = {tables.update.get(name) or tables.value(name)}" for name in changed]
     if tables.update:
-        assignments = [f"{quote(name)} = {expression}" for name, expression in tables.update.items()]
+        # on a line of its own: the expression may end in a comment
+        assignments = [f"{quote(name)} = ({expression}\n)" for name, expression in tables.update.items()]
     if not assignments:
         return None
     watched = [name for name in changed if name not in tables.unwatched]

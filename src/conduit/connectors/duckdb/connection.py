@@ -17,6 +17,7 @@ from weakref import WeakSet
 import duckdb
 
 from conduit.arrow import pa
+from conduit.connectors.database_file import is_there
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
 from conduit.interrupts import on_interrupt
 
@@ -36,6 +37,11 @@ _KINDS: tuple[tuple[tuple[str, ...], type[ConduitError], str], ...] = (
         ("Catalog Error", "Binder Error", "Parser Error", "Syntax Error", "Not implemented Error", "Permission Error"),
         ConfigError,
         "correct the query, the table name or the expression",
+    ),
+    (
+        ("TransactionContext Error: Failed to commit: Could not write",),
+        ConnectionFailed,
+        "check the file, its folder's permissions and the free space",
     ),
     (("TransactionContext Error",), Busy, "another run changed the same table at the same time; try again"),
     (("Out of Memory Error",), ConnectionFailed, "raise `memory_limit` of this connection"),
@@ -164,9 +170,9 @@ def connect(name: str, path: Path, doing: str, *, memory_limit: str, write: bool
         Busy: another process has it open.
         ConnectionFailed: there is no such file, it is no database, or we may not open it.
     """
-    if not write and not path.is_file():
+    if not write and not (is_there(name, path) and path.is_file()):
         raise ConnectionFailed(f"{name}: there is no file {path}", hint="check `database:` of this connection")
-    if not path.parent.is_dir():
+    if not (is_there(name, path.parent) and path.parent.is_dir()):
         raise ConnectionFailed(f"{name}: there is no folder {path.parent}", hint="create it")
     try:
         opened = _open_to_write(path) if write else _open_to_read(path)

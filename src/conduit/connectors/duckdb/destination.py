@@ -8,32 +8,40 @@ from contextlib import closing
 from pathlib import Path
 
 from conduit.arrow import pa
-from conduit.connectors import sql
+from conduit.connectors import sql, sql_log
+from conduit.connectors.database_file import is_there
 from conduit.connectors.duckdb import catalogue
 from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.connection import Database, connect
-from conduit.connectors.duckdb.load import DuckdbLoad, move_mark, read_marks
+from conduit.connectors.duckdb.load import DuckdbLoad, Marks, move_mark, parameter, read_marks
 from conduit.connectors.duckdb.types import Column, declared_type, quote
 from conduit.contract import Load, Write
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed
-from conduit.marks import Mark
+from conduit.marks import Identity, Mark
+from conduit.rows import RUN_ID
+from conduit.state_log import Entry
 
 
 class DuckdbDestination:
     """A database file that rows go to. It stays open, so that sources of this run share it; loads get connections."""
+
+    by_run_id = True
 
     def __init__(self, name: str, connection: DuckdbConnection, folder: Path) -> None:
         self._name = name
         self._path = connection.path(folder)
         self._schema = connection.schema
         self._memory_limit = connection.memory_limit
-        self._state = catalogue.qualified(connection.schema, sql.STATE_TABLE)
+        self._marks = Marks(
+            catalogue.qualified(connection.schema, sql.STATE_TABLE),
+            catalogue.qualified(connection.schema, sql_log.LOG_TABLE),
+        )
         self._opened: Database | None = None
         self._loads: list[DuckdbLoad] = []
 
     def check(self) -> str:
         """See whether the file can be written, or created; nothing is changed."""
-        place = self._path if self._path.exists() else self._path.parent
+        place = self._path if is_there(self._name, self._path) else self._path.parent
         if not os.access(place, os.W_OK):
             raise ConnectionFailed(f"{self._name}: {place} cannot be written to", hint="check its permissions")
         if place != self._path:
@@ -45,16 +53,16 @@ class DuckdbDestination:
 
     def marks(self, table: str, *, settle: bool = False) -> Sequence[Mark]:  # noqa: ARG002 - no commit outlives its process
         """The marks of a table."""
-        if not self._path.exists():
+        if not is_there(self._name, self._path):
             return []
         with closing(self._database().beside(f"read the marks of {table}")) as database:
             if not catalogue.exists(database, self._schema, sql.STATE_TABLE):
                 return []
-            return read_marks(database, self._state, table)
+            return read_marks(database, self._marks.table, table)
 
     def describe(self, table: str) -> pa.Schema | None:
         """The table's columns, in the types that a source would give them."""
-        if not self._path.exists():
+        if not is_there(self._name, self._path):
             return None
         with closing(self._database().beside(f"describe {table}")) as database:
             if not catalogue.exists(database, self._schema, table):
@@ -69,7 +77,7 @@ class DuckdbDestination:
             database.rows("BEGIN TRANSACTION")
             self._prepare(database, write)
             target = catalogue.qualified(self._schema, write.table)
-            load = DuckdbLoad(database, write, target, self._state, *self._table(database, write.table))
+            load = DuckdbLoad(database, write, target, self._marks, *self._table(database, write.table))
         except ConduitError:
             database.close()
             raise
@@ -81,8 +89,32 @@ class DuckdbDestination:
         with closing(self._database().beside(f"set the mark of {table}")) as database:
             database.rows("BEGIN TRANSACTION")
             self._create_schema(database, sql.STATE_TABLE)
-            database.rows(sql.create_marks(self._state))
-            move_mark(database, self._state, old, new)
+            move_mark(database, self._marks, old, new)
+            database.rows("COMMIT")
+
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The rows of the log."""
+        if not self._path.exists():
+            return []
+        with closing(self._database().beside(f"read the log of {identity.table}")) as database:
+            if not catalogue.exists(database, self._schema, sql_log.LOG_TABLE):
+                return []
+            return sql_log.entries(database.rows(*sql_log.read_log(self._marks.log, identity, parameter)))
+
+    def later_rows(self, identity: Identity, to: Entry, later: Sequence[Entry]) -> int:  # noqa: ARG002 - rows name runs
+        """The rows that carry the id of one of the later runs."""
+        target = catalogue.qualified(self._schema, identity.table)
+        with closing(self._database().beside(f"count the rows of {identity.table}")) as database:
+            return int(database.rows(*sql_log.rows_of(target, quote(RUN_ID), later, parameter))[0][0])
+
+    def take_back(self, old: Mark, new: Mark, to: Entry, later: Sequence[Entry], rows: int) -> None:  # noqa: ARG002
+        """DELETE them, then the mark, in one transaction."""
+        target = catalogue.qualified(self._schema, new.identity.table)
+        with closing(self._database().beside(f"take rows of {new.identity.table} back")) as database:
+            database.rows("BEGIN TRANSACTION")
+            found = database.change(*sql_log.removal(target, quote(RUN_ID), later, parameter))
+            sql_log.require_rows(new.identity, found, rows)
+            move_mark(database, self._marks, old, new)
             database.rows("COMMIT")
 
     def close(self) -> None:

@@ -6,13 +6,15 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 
 import duckdb
 
 from conduit.arrow import pa
-from conduit.connectors import sql
+from conduit.connectors import sql, sql_log
 from conduit.connectors.duckdb.connection import Database
+from conduit.connectors.duckdb.removal import remove
 from conduit.connectors.duckdb.types import DIALECT, Column, quote
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConduitError, ConnectionFailed, DataError, InternalError
@@ -34,20 +36,32 @@ def parameter(place: int) -> str:
     return f"${place}"
 
 
-def move_mark(database: Database, state: str, old: Mark | None, new: Mark) -> None:
-    """Set a mark in the table `state` if it still is `old` (I3), inside the open transaction.
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The quoted names of the table of marks and of its log."""
+
+    table: str
+    log: str
+
+
+def move_mark(database: Database, state: Marks, old: Mark | None, new: Mark) -> None:
+    """Set a mark if it still is `old` (I3), inside the open transaction. The tables are made where they are missing.
 
     Raises:
         Fenced: it is not.
         StateConflict: it was to be renamed, and the name is taken.
     """
-    statement, values = sql.swap(state, old, new, parameter)
+    database.rows(sql.create_marks(state.table))
+    database.rows(sql_log.create_log(state.log))
+    statement, values = sql.swap(state.table, old, new, parameter)
     try:
         moved = database.change(statement, values)
     except (Busy, DataError) as error:
         raise sql.taken(old, new) from error
     if moved != 1:
         raise sql.fenced(new.identity)
+    for statement, values in sql_log.write_log(state.log, new, parameter):
+        database.rows(statement, values)
 
 
 class DuckdbLoad:
@@ -58,7 +72,7 @@ class DuckdbLoad:
     """
 
     def __init__(
-        self, database: Database, write: Write, target: str, state: str, columns: Sequence[Column], schema: pa.Schema
+        self, database: Database, write: Write, target: str, state: Marks, columns: Sequence[Column], schema: pa.Schema
     ) -> None:
         """Set up a load on an open transaction.
 
@@ -66,7 +80,7 @@ class DuckdbLoad:
             database: the connection, used by nobody else.
             write: what is to be done.
             target: quoted name of the table.
-            state: quoted name of the table of marks.
+            state: where the marks are.
             columns: the table's columns.
             schema: the table's columns in Arrow.
         """
@@ -113,6 +127,14 @@ class DuckdbLoad:
         self._sent += fed.rows
         return Staged(part="transaction", rows=fed.rows)
 
+    def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
+        """Take out, in the open transaction, the rows with the values of one of `rows` in these columns."""
+        wanted = [column for column in self._columns if column.name in columns]
+        schema = pa.schema([self._schema.field(column.name) for column in wanted])
+        self._deleted = remove(self._database, self._target, wanted, schema, rows)
+        self._held = self._count()
+        return self._deleted
+
     def _require_all(self) -> None:
         """The transaction sees every row that was sent into it: what follows, and the counts, stand on that."""
         found = self._count() - self._held
@@ -151,7 +173,6 @@ class DuckdbLoad:
             self.abort()
             return committed
         if new is not None:
-            self._database.rows(sql.create_marks(self._state))
             move_mark(self._database, self._state, old, new)
         crash_point("load.marked")
         self._commit(committed, old, new)
@@ -187,7 +208,7 @@ class DuckdbLoad:
     def _was_moved(self, old: Mark | None, identity: Identity) -> bool:
         """Whether the mark is another one now; asked when COMMIT has met another transaction's rows."""
         with closing(self._database.beside(self._database.doing)) as beside:
-            found = read_marks(beside, self._state, identity.table)
+            found = read_marks(beside, self._state.table, identity.table)
         mine = next((mark for mark in found if mark.identity == identity), None)
         return (mine.token() if mine else None) != (old.token() if old else None)
 

@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from conduit.config.models import Connection
+from conduit.config.models import Connection, ReadBack
+from conduit.config.names import path_problem
 from conduit.contract import Ability
 
 FileType = Literal["csv", "json", "parquet"]
@@ -123,12 +124,22 @@ class FileDestinationConnection(Connection, frozen=True, kw_only=True, forbid_un
             return {
                 "merge": "a file is only appended to or replaced; rows in it cannot be updated",
                 "checkpoints": "each commit writes the whole file anew",
+                "repair": "a file is only appended to or replaced; rows in it cannot be removed",
                 "add_columns": "all rows of a single file have the same columns; a folder can take new ones",
             }
-        merge: Mapping[Ability, str] = {"merge": "files that were written stay as they are; rows cannot be updated"}
+        merge: Mapping[Ability, str] = {
+            "merge": "files that were written stay as they are; rows cannot be updated",
+            "repair": "files that were written stay as they are; rows cannot be removed",
+        }
         if _SYSTEM in ("linux", "darwin"):
             return merge
         return {**merge, "replace": "this system cannot exchange two folders in one step"}
+
+    def read_back(self, table: str) -> ReadBack:
+        """The data set of the table, or the one file."""
+        path = f"{self.path.rstrip('/')}/{table}/" if self.is_folder else self.path
+        source = _SOURCES[self.file_type](path=path)
+        return ReadBack(source, None, untyped=self.file_type != "parquet")
 
 
 class CsvDestinationConnection(FileDestinationConnection, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,8 +162,13 @@ class ParquetDestinationConnection(FileDestinationConnection, frozen=True, kw_on
     file_type: ClassVar[FileType] = "parquet"
 
 
+_SOURCES: dict[FileType, type[FileSourceConnection]] = {
+    "csv": CsvSourceConnection, "json": JsonSourceConnection, "parquet": ParquetSourceConnection,
+}  # fmt: skip
+
+
 def _check_path(path: str) -> None:
-    if not path or "\0" in path:
-        raise ValueError("path names nothing")
+    if problem := path_problem(path):
+        raise ValueError(f"path {problem}")
     if "://" in path:
         raise ValueError(f"path {path!r} is a URL; only files of this machine can be named")

@@ -81,6 +81,19 @@ def newest(folder: Path) -> LoadRecord | None:
     return newest(folder)  # the folder was exchanged, or got a load, while it was looked at
 
 
+def every(folder: Path) -> list[LoadRecord]:
+    """The records of all loads, oldest first.
+
+    Raises:
+        StateConflict: a load is missing, or cannot be read.
+        OSError: the folder cannot be looked at.
+    """
+    last = newest(folder)
+    if last is None:
+        return []
+    return [_read(folder / load_name(seq) / MARK_FILE, seq) for seq in range(last.first, last.seq + 1)]
+
+
 def _newest_of(folder: Path, numbers: Sequence[int]) -> LoadRecord:
     record = _read(folder / load_name(numbers[-1]) / MARK_FILE, numbers[-1])
     _require_whole(folder, [record.first - 1, *numbers])
@@ -110,7 +123,7 @@ def _entries(folder: Path) -> list[str]:
 def _read(path: Path, seq: int) -> LoadRecord:
     try:
         record = msgspec.json.decode(path.read_bytes(), type=LoadRecord)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise StateConflict(
             f"{path} cannot be read: {why}",

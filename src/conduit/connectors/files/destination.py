@@ -8,11 +8,13 @@ from pathlib import Path
 from conduit.arrow import pa
 from conduit.connectors.files.config import FileDestinationConnection
 from conduit.connectors.files.directory import Directory
+from conduit.connectors.files.failures import writing
 from conduit.connectors.files.single import SingleFile
 from conduit.connectors.files.target import Target
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError
-from conduit.marks import Mark
+from conduit.marks import Identity, Mark
+from conduit.state_log import Entry
 
 
 class FileDestination:
@@ -41,14 +43,20 @@ class FileDestination:
 
         Raises:
             ConfigError: these files cannot be written in this mode.
+            ConnectionFailed: the disk refuses.
         """
         if write.mode in self._cannot:
             raise ConfigError(f"{self._name} cannot {write.mode}: {self._cannot[write.mode]}")
-        return self._target.begin(write)
+        with writing(self._name, write.table):
+            return self._target.begin(write)
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows."""
         self._target.set_mark(table, old, new)
+
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The marks that came with the loads of a folder, or the entries of the log beside a file."""
+        return self._target.log(identity)
 
     def close(self) -> None:
         """Nothing is held between the calls: a load gives its lock back itself."""

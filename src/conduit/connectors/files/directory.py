@@ -26,7 +26,8 @@ from conduit.contract import Committed, Load, Staged, Write
 from conduit.errors import Busy, ConfigError, ConnectionFailed
 from conduit.faults import crash_point
 from conduit.locks import short_lock
-from conduit.marks import Identity, Mark
+from conduit.marks import Identity, Mark, mark_of
+from conduit.state_log import Entry, entries_of
 
 
 class Directory:
@@ -107,12 +108,19 @@ class Directory:
         place = self._place(table)
         stage = self._stage(place, new.identity)
         try:
-            publication = Publication(place, stage, replaces=False)
             with writing(self._name, place.folder):
+                publication = Publication(place, stage, replaces=False)
                 publication.publish([], None, old, new)
             publication.make_durable(Committed())
         finally:
             stage.close()
+
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The marks that came with the loads; a replace begins anew."""
+        place = self._place(identity.table)
+        with reading(self._name, str(place.folder)):
+            records = dataset.every(place.folder)
+        return entries_of([mark_of(record.marks, identity) for record in records])
 
     # --- places -----------------------------------------------------------------------------------------
 
@@ -181,8 +189,8 @@ class DirectoryLoad:
             OutcomeUnknown: it was done, and the system cannot promise that it lasts.
         """
         crash_point("load.staged")
-        publication = Publication(self._place, self._stage, replaces=self._replaces)
         with writing(self._place.destination, self._place.folder):
+            publication = Publication(self._place, self._stage, replaces=self._replaces)
             committed, parts = self._rows.settle(staged_parts(staged), publication.load)
             if not (committed.inserted or moves(old, new) or self._removes_rows()):
                 return committed

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from conduit import state_log
 from conduit.arrow import pa
 from conduit.connectors.files import dataset, disk, foreign
 from conduit.connectors.files.config import FileDestinationConnection
@@ -27,7 +28,7 @@ from conduit.contract import Committed, Load, OutcomeUnknown, Staged, Write
 from conduit.errors import Busy, ConfigError, ConnectionFailed
 from conduit.faults import crash_point
 from conduit.locks import short_lock
-from conduit.marks import Mark
+from conduit.marks import Identity, Mark, mark_of
 
 
 class SingleFile:
@@ -110,6 +111,13 @@ class SingleFile:
                 current = self._log.current()
                 self._require_table(current, table)
                 self.record(current, _with_marks(current, swapped(current.marks, old, new, table)))
+
+    def log(self, identity: Identity) -> Sequence[state_log.Entry]:
+        """The entries up to the one that the file's content has; the log beside a file keeps a few only."""
+        self._require_file()
+        current, entries = self._current(), self._log.entries()
+        place = entries.index(current) + 1 if current in entries else 0
+        return state_log.entries_of([mark_of(one.marks, identity) for one in entries[:place]])
 
     # --- for the load -----------------------------------------------------------------------------------
 

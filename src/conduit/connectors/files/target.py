@@ -17,7 +17,8 @@ from conduit.connectors.files.present import MEMORY, Comparison, Existing
 from conduit.connectors.files.staging import FileStager, Stage, move_parts
 from conduit.contract import Committed, Load, Write
 from conduit.errors import ConfigError, ConnectionFailed, DataError
-from conduit.marks import Mark
+from conduit.marks import Identity, Mark
+from conduit.state_log import Entry
 
 
 class Target(Protocol):
@@ -41,6 +42,10 @@ class Target(Protocol):
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows."""
+        ...
+
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The positions that the files tell of."""
         ...
 
 

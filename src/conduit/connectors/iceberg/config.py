@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
 from conduit import secrets
-from conduit.config.models import Connection
+from conduit.config.models import Connection, ReadBack
+from conduit.contract import Ability
 from conduit.errors import ConfigError
 
 LOCAL_FOLDER = ".iceframe"
@@ -82,6 +84,14 @@ class IcebergDestinationConnection(IcebergConnection, frozen=True, kw_only=True,
     properties: Annotated[
         dict[str, str] | None, Meta(description="Properties of a new table, such as `write.merge.mode`.")
     ] = None
+
+    def cannot(self) -> Mapping[Ability, str]:
+        """Take single rows out in the commit that brings others."""
+        return {"repair": "conduit does not remove single rows of a table of snapshots"}
+
+    def read_back(self, table: str) -> ReadBack:
+        """The table in the same catalog, pinned to its head."""
+        return ReadBack(IcebergSourceConnection(catalog=self.catalog, uri=self.uri, warehouse=self.warehouse), table)
 
 
 class IcebergSourceConnection(IcebergConnection, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,19 +10,23 @@ from pyiceberg.table import Table
 
 from conduit.arrow import pa
 from conduit.connectors import sql
-from conduit.connectors.iceberg import marks
+from conduit.connectors.iceberg import history, marks
 from conduit.connectors.iceberg.config import IcebergDestinationConnection
 from conduit.connectors.iceberg.load import IcebergLoad
 from conduit.connectors.iceberg.place import Place
 from conduit.connectors.iceberg.tables import create, extend
 from conduit.connectors.iceberg.types import seen
 from conduit.contract import Load, Write
+from conduit.errors import ConfigError
 from conduit.marks import Identity, Mark
+from conduit.state_log import Entry
 from iceframe.commit import Plan, commit
 
 
 class IcebergDestination:
     """A catalog whose tables are written."""
+
+    by_run_id = False
 
     def __init__(self, name: str, connection: IcebergDestinationConnection, folder: Path) -> None:
         self._connection = connection
@@ -67,6 +71,28 @@ class IcebergDestination:
 
         with self._place.errors(f"set the mark of {table}"):
             commit(found, planned)
+
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The summaries of the snapshots that are kept."""
+        found = self._place.find(identity.table)
+        return history.log(found.metadata, identity) if found else []
+
+    def later_rows(self, identity: Identity, to: Entry, later: Sequence[Entry]) -> int:  # noqa: ARG002 - snapshots tell
+        """What the head has more than the snapshot of `to`."""
+        with self._place.errors(f"count the rows of {identity.table}"):
+            return history.later_rows(self._table(identity.table), identity, to)
+
+    def take_back(self, old: Mark, new: Mark, to: Entry, later: Sequence[Entry], rows: int) -> None:  # noqa: ARG002
+        """Make the snapshot of `to` the head again, with the mark."""
+        table = new.identity.table
+        with self._place.errors(f"roll {table} back"):
+            history.take_back(self._table(table), old, new, to, rows)
+
+    def _table(self, name: str) -> Table:
+        found = self._place.find(name)
+        if found is None:
+            raise ConfigError(f"there is no table {name}")
+        return found
 
     def close(self) -> None:
         """Give back the connections of the catalog."""

@@ -119,10 +119,29 @@ def _written(table: Table, new: Mark) -> Callable[[int], Mapping[str, str]]:
     sequence_number = getattr(table.metadata, "last_sequence_number", 0) + 1
 
     def properties(snapshot_id: int) -> Mapping[str, str]:
-        kept = Kept(mark=new, snapshot_id=snapshot_id, sequence_number=sequence_number)
-        return {property_of(new.identity): msgspec.json.encode(kept).decode()}
+        return kept_as(new, snapshot_id, sequence_number)
 
     return properties
+
+
+def kept_as(mark: Mark, snapshot_id: int, sequence_number: int) -> dict[str, str]:
+    """The property that says that a mark belongs to a snapshot."""
+    kept = Kept(mark=mark, snapshot_id=snapshot_id, sequence_number=sequence_number)
+    return {property_of(mark.identity): msgspec.json.encode(kept).decode()}
+
+
+def holds(metadata: TableMetadata, mark: Mark) -> bool:
+    """Whether this very mark is in force."""
+    found = _found(metadata, mark.identity)
+    return found is not None and (found.mark.run_id, found.mark.token()) == (mark.run_id, mark.token())
+
+
+def moved(snapshot: Snapshot, identity: Identity) -> tuple[str, str] | None:
+    """The position, as its token, that a snapshot moved the mark of `identity` to, and the run; None: it did not."""
+    summary = snapshot.summary
+    if summary is None or _owner(snapshot) != (identity.pipeline, identity.resource):
+        return None
+    return summary.get(_TO, "-"), summary.get(_RUN, "")
 
 
 # --- rolled back, or changed by hand --------------------------------------------------------------------

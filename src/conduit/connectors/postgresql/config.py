@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta
 
 from conduit.config.models import Connection, Secret
+
+LOCAL = ("", "localhost", "127.0.0.1", "::1")
+OPEN_MODES = ("disable", "allow", "prefer")
+"""Ways of TLS that go on without it when the server, or somebody in its place, says so."""
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -28,3 +34,25 @@ class PostgresqlConnection(Connection, frozen=True, kw_only=True, forbid_unknown
         str | None, Meta(description="File with the certificate authority; default: the system's.")
     ] = None
     options: Annotated[dict[str, str], Meta(description="More libpq parameters, such as connect_timeout.")] = {}
+
+    def warnings(self) -> Sequence[str]:
+        """That others on the way to the host can read along, or answer in its place."""
+        host, mode = self._of_url()
+        host = self.options.get("host") or self.host or host or "localhost"
+        mode = self.options.get("sslmode") or self.sslmode or mode
+        if mode not in OPEN_MODES or is_local(host):
+            return ()
+        return (f"sslmode: {mode} lets others on the way to {host} read along; `verify-full` does not",)
+
+    def _of_url(self) -> tuple[str, str]:
+        """Host and sslmode of the url; empty where it says nothing, or is none: connecting tells what is wrong."""
+        try:
+            url = urlsplit(self.url.reveal() if self.url else "")
+            return url.hostname or "", dict(parse_qsl(url.query)).get("sslmode", "")
+        except ValueError:
+            return "", ""
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: a name of it, or the folder of a socket."""
+    return host in LOCAL or host.startswith("/")

@@ -10,12 +10,12 @@ from weakref import WeakSet
 import psycopg2
 import psycopg2.extensions
 
-from conduit.connectors.postgresql.config import PostgresqlConnection
+from conduit.connectors.postgresql.config import PostgresqlConnection, is_local
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
 from conduit.interrupts import on_interrupt
 
 CONNECT_TIMEOUT = "10"
-_LOCAL = ("", "localhost", "127.0.0.1", "::1")
+READ_ONLY = "SET default_transaction_read_only = on"
 _PERMANENT = ("authentication failed", "no password supplied", "does not exist", "certificate", "SSL", "pg_hba.conf")
 _TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
 """Serialization failure, deadlock, shutdown, crash, starting up, too many connections, connection errors."""
@@ -38,7 +38,7 @@ def parameters(connection: PostgresqlConnection) -> dict[str, str]:
     """The libpq parameters of a connection: its URL, its parts, then conduit's defaults for what is left open."""
     found: dict[str, str] = {}
     if connection.url is not None:
-        found |= {key: str(value) for key, value in psycopg2.extensions.parse_dsn(connection.url.reveal()).items()}
+        found |= _of_url(connection.url.reveal())
     parts = {
         "host": connection.host,
         "port": str(connection.port) if connection.port else None,
@@ -53,11 +53,26 @@ def parameters(connection: PostgresqlConnection) -> dict[str, str]:
     found.setdefault("host", "localhost")
     found.setdefault("connect_timeout", CONNECT_TIMEOUT)
     found.setdefault("application_name", "conduit")
-    found.setdefault("sslmode", "prefer" if _is_local(found["host"]) else "verify-full")
+    found.setdefault("sslmode", "prefer" if is_local(found["host"]) else "verify-full")
     own_authority = os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))  # noqa: PTH110, PTH111 - libpq's rule
     if found["sslmode"] == "verify-full" and not own_authority:
         found.setdefault("sslrootcert", "system")
     return found
+
+
+def _of_url(url: str) -> dict[str, str]:
+    """The parameters in a url or a DSN.
+
+    Raises:
+        ConfigError: libpq cannot read it.
+    """
+    try:
+        return {key: str(value) for key, value in psycopg2.extensions.parse_dsn(url).items()}
+    except psycopg2.ProgrammingError as error:
+        raise ConfigError(
+            f"`url` cannot be read: {' '.join(str(error).split())}",
+            hint="postgresql://user@host:port/database, special characters as %40 and the like",
+        ) from error
 
 
 def conninfo(connection: PostgresqlConnection) -> str:
@@ -65,8 +80,13 @@ def conninfo(connection: PostgresqlConnection) -> str:
     return psycopg2.extensions.make_dsn(**parameters(connection))
 
 
-def connect(name: str, connection: PostgresqlConnection) -> psycopg2.extensions.connection:
+def connect(name: str, connection: PostgresqlConnection, *, read_only: bool = False) -> psycopg2.extensions.connection:
     """An open connection in UTC, with exact floats.
+
+    Args:
+        name: the connection's name, for messages.
+        connection: its keys.
+        read_only: the server refuses writes in every transaction of it, also in one that a query begins by itself.
 
     Raises:
         ConnectionFailed: with the connection's name; retryable unless the server has said no.
@@ -89,13 +109,11 @@ def connect(name: str, connection: PostgresqlConnection) -> psycopg2.extensions.
             "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
         )
         cursor.execute("SELECT set_config('search_path', quote_ident(%s), false)", (connection.schema,))
+        if read_only:
+            cursor.execute(READ_ONLY)
     opened.commit()
     _open.add(opened)
     return opened
-
-
-def _is_local(host: str) -> bool:
-    return host in _LOCAL or host.startswith("/")
 
 
 @contextmanager
@@ -118,6 +136,8 @@ def by_sqlstate(text: str, code: str) -> ConduitError:
         return Busy(text, hint="somebody holds a lock on it; try again later")
     if code == "53100":
         return ConnectionFailed(text, hint="free some space on the database server")
+    if code == "25006":
+        return ConnectionFailed(text, hint="a source is only read; a destination must be a server that takes writes")
     if code == "42501":
         return ConnectionFailed(text, hint="grant the role what it needs (docs/connectors/postgresql.md)")
     if code.startswith(("22", "23")):

@@ -10,16 +10,17 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from conduit.arrow import pa
-from conduit.connectors import sql
+from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, mapped
 from conduit.connectors.postgresql.load import PostgresqlLoad
-from conduit.connectors.postgresql.marks import Marks
+from conduit.connectors.postgresql.marks import Marks, remove_runs, rows_of_runs
 from conduit.connectors.postgresql.types import Column, created, quote
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError, ConnectionFailed
-from conduit.marks import Mark
+from conduit.marks import Identity, Mark
+from conduit.state_log import Entry
 
 LOCK_SECONDS = 10
 """How long a statement waits for somebody else's lock before the run gives up with exit 75."""
@@ -30,11 +31,17 @@ _DDL_LOCK = "SELECT pg_advisory_xact_lock(hashtext('conduit'), hashtext(%s))"
 class PostgresqlDestination:
     """A database that rows go to. One connection, opened at the first need and again after it broke."""
 
+    by_run_id = True
+
     def __init__(self, name: str, connection: PostgresqlConnection, folder: Path) -> None:  # noqa: ARG002
         self._name = name
         self._connection = connection
         self._opened: psycopg2.extensions.connection | None = None
-        self._marks = Marks(catalogue.qualified(connection.schema, sql.STATE_TABLE))
+        self._marks = Marks(
+            connection.schema,
+            catalogue.qualified(connection.schema, sql.STATE_TABLE),
+            catalogue.qualified(connection.schema, sql_log.LOG_TABLE),
+        )
 
     def check(self) -> str:
         """Connect, and see whether tables can be made in the schema."""
@@ -92,6 +99,29 @@ class PostgresqlDestination:
             self._create_state_table(cur)
             self._marks.move(cur, old, new)
 
+    # --- the log ---
+
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The rows of the log."""
+        connection = self._database()
+        with mapped(self._name, f"read the log of {identity.table}"), connection, connection.cursor() as cur:
+            return self._marks.entries(cur, identity)
+
+    def later_rows(self, identity: Identity, to: Entry, later: Sequence[Entry]) -> int:  # noqa: ARG002 - rows name runs
+        """The rows that carry the id of one of the later runs."""
+        connection = self._database()
+        with mapped(self._name, f"count the rows of {identity.table}"), connection, connection.cursor() as cur:
+            return rows_of_runs(cur, catalogue.qualified(self._connection.schema, identity.table), later)
+
+    def take_back(self, old: Mark, new: Mark, to: Entry, later: Sequence[Entry], rows: int) -> None:  # noqa: ARG002
+        """DELETE them, then the mark, in one transaction."""
+        connection, table = self._database(), new.identity.table
+        with mapped(self._name, f"take rows of {table} back"), connection, connection.cursor() as cur:
+            self._create_state_table(cur)
+            found = remove_runs(cur, catalogue.qualified(self._connection.schema, table), later)
+            sql_log.require_rows(new.identity, found, rows)
+            self._marks.move(cur, old, new)
+
     def close(self) -> None:
         """Close the connection; what is not committed is gone."""
         if self._opened is not None:
@@ -127,7 +157,7 @@ class PostgresqlDestination:
     def _prepared(self, cur: catalogue.Cursor, write: Write) -> list[Column]:
         """The columns of the target, after it was created or extended if that was needed."""
         columns = self._columns(cur, write.table)
-        if columns and not write.add_columns and self._marks.exist(cur):
+        if columns and not write.add_columns and not self._marks.missing(cur):
             return columns
         self._refuse_generated(cur, write)
         cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
@@ -136,10 +166,10 @@ class PostgresqlDestination:
         return self._columns(cur, write.table)
 
     def _create_state_table(self, cur: catalogue.Cursor) -> None:
-        """Make the table of marks; one that is there needs no right to create."""
+        """Make the table of marks and its log; those that are there need no right to create."""
         cur.execute(_DDL_LOCK, (self._connection.schema,))
-        if not self._marks.exist(cur):
-            cur.execute(sql.create_marks(self._marks.table))
+        for ddl in self._marks.missing(cur):
+            cur.execute(ddl)
 
     def _create_table(self, cur: catalogue.Cursor, write: Write) -> None:
         """CREATE TABLE or ADD COLUMN; with a key that the loads look rows up by, a primary key."""

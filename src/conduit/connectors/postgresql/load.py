@@ -12,6 +12,7 @@ from conduit.connectors import sql
 from conduit.connectors.postgresql.catalogue import Cursor
 from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
+from conduit.connectors.postgresql.removal import remove
 from conduit.connectors.postgresql.types import DIALECT, Column, quote
 from conduit.connectors.postgresql.writer import CopyStream, Wire
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
@@ -44,7 +45,8 @@ class PostgresqlLoad:
         self._target = target
         self._marks = marks
         by_name = {column.name: column for column in columns}
-        self._wire = Wire.of(write.schema, [by_name[field.name] for field in write.schema])
+        self._columns = [by_name[field.name] for field in write.schema]
+        self._wire = Wire.of(write.schema, self._columns)
         self._staged = sql.needs_stage(write) or bool(self._wire.casts)
         self._deleted = 0
         self._begun = False
@@ -60,6 +62,17 @@ class PostgresqlLoad:
             if cur.rowcount != pump.rows:
                 raise DataError(f"{self._write.table}: {pump.rows} rows were sent, PostgreSQL took {cur.rowcount}")
         return Staged(part="transaction", rows=pump.rows)
+
+    def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
+        """Take out, in the open transaction, the rows with the values of one of `rows` in these columns."""
+        wanted = [column for column in self._columns if column.name in columns]
+        schema = pa.schema([self._write.schema.field(column.name) for column in wanted])
+        wire = Wire.of(schema, wanted)
+        with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
+            self._begin(cur)
+            pump = CopyStream(wire, rows)
+            self._deleted = remove(cur, self._target, wire, pump, lambda text, sent: self._copy(cur, text, sent))
+        return self._deleted
 
     @staticmethod
     def _copy(cur: Cursor, statement: str, pump: CopyStream) -> None:
@@ -119,7 +132,7 @@ class PostgresqlLoad:
         counts = sql.run(
             steps, self._write, change=lambda text: _changed(cur, text), look=lambda text: _first(cur, text)
         )
-        return tally(rows, counts)
+        return tally(rows, {"deleted": self._deleted} | counts)
 
     def _present_from(self, position: Position | None) -> str:
         if position is None or self._write.cursor is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from conduit import schemas
 from conduit.arrow import AnyArray, pa, pc
-from conduit.connectors.postgresql.connection import by_sqlstate
+from conduit.connectors.postgresql.connection import READ_ONLY, by_sqlstate
 from conduit.connectors.postgresql.types import NESTED, quote
 from conduit.errors import ConduitError, ConnectionFailed, DataError
 from conduit.late import late
@@ -69,6 +69,7 @@ class Reader:
 
     def _enter(self, connection: adbc_driver_manager.AdbcConnection, snapshot: str) -> None:
         for setting in (
+            READ_ONLY,
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
             f"SET TRANSACTION SNAPSHOT '{snapshot}'",
             f"SET LOCAL search_path = {quote(self._schema)}",

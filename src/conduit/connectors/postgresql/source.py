@@ -53,7 +53,7 @@ class PostgresqlSource:
     def check(self) -> str:
         """Connect, and say who we are and to what."""
         with (
-            closing(connect(self._name, self._connection)) as opened,
+            closing(connect(self._name, self._connection, read_only=True)) as opened,
             opened.cursor() as cur,
             mapped(self._name, "check"),
         ):
@@ -70,7 +70,10 @@ class PostgresqlSource:
     @contextmanager
     def open(self, read: Read) -> Iterator[Session]:
         """One read-only snapshot."""
-        with closing(connect(self._name, self._connection)) as opened, mapped(self._name, f"resource {read.resource}"):
+        with (
+            closing(connect(self._name, self._connection, read_only=True)) as opened,
+            mapped(self._name, f"resource {read.resource}"),
+        ):
             opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
             yield PostgresqlSession(self._name, self._connection, opened, read)
 

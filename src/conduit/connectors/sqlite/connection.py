@@ -17,6 +17,7 @@ import adbc_driver_manager as adbc
 import adbc_driver_sqlite
 
 from conduit.arrow import pa
+from conduit.connectors.database_file import is_there
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
 
 Access = Literal["ro", "rw", "rwc"]
@@ -137,9 +138,9 @@ def connect(name: str, path: Path, access: Access, busy_timeout: float, doing: s
     Raises:
         ConnectionFailed: there is no such file, it is no database, or we may not open it.
     """
-    if access != "rwc" and not path.is_file():
+    if access != "rwc" and not (is_there(name, path) and path.is_file()):
         raise ConnectionFailed(f"{name}: there is no file {path}", hint="check `database:` of this connection")
-    if not path.parent.is_dir():
+    if not (is_there(name, path.parent) and path.parent.is_dir()):
         raise ConnectionFailed(f"{name}: there is no folder {path.parent}", hint="create it")
     try:
         driver = adbc_driver_sqlite.connect(f"{path.as_uri()}?mode={access}")

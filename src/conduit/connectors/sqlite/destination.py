@@ -8,15 +8,18 @@ from contextlib import closing
 from pathlib import Path
 
 from conduit.arrow import pa
-from conduit.connectors import sql
+from conduit.connectors import sql, sql_log
+from conduit.connectors.database_file import is_there
 from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.config import SqliteConnection
 from conduit.connectors.sqlite.connection import Access, Database, connect
-from conduit.connectors.sqlite.load import SqliteLoad, move_mark, parameter
+from conduit.connectors.sqlite.load import LOG, SqliteLoad, move_mark, parameter
 from conduit.connectors.sqlite.types import Column, declared_type, quote
 from conduit.contract import Load, Write
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed
-from conduit.marks import Mark
+from conduit.marks import Identity, Mark
+from conduit.rows import RUN_ID
+from conduit.state_log import Entry
 
 _STATE = quote(sql.STATE_TABLE)
 
@@ -27,6 +30,8 @@ class SqliteDestination:
     Marks are read through a connection that could write, too: in WAL mode a read-only one leaves files behind.
     """
 
+    by_run_id = True
+
     def __init__(self, name: str, connection: SqliteConnection, folder: Path) -> None:
         self._name = name
         self._path = connection.path(folder)
@@ -35,7 +40,7 @@ class SqliteDestination:
 
     def check(self) -> str:
         """See whether the file can be written, or created; nothing is changed."""
-        if not self._path.exists():
+        if not is_there(self._name, self._path):
             if not os.access(self._path.parent, os.W_OK | os.X_OK):
                 raise ConnectionFailed(f"{self._name}: {self._path} cannot be created", hint="check its folder")
             return f"{self._path}: will be created"
@@ -47,7 +52,7 @@ class SqliteDestination:
 
     def marks(self, table: str, *, settle: bool = False) -> Sequence[Mark]:
         """The marks of a table. `settle` waits for the writer that holds the file, up to `busy_timeout`."""
-        if not self._path.exists():
+        if not is_there(self._name, self._path):
             return []
         with closing(self._connect("rw", f"read the marks of {table}")) as database:
             database.rows("BEGIN IMMEDIATE" if settle else "BEGIN")
@@ -58,7 +63,7 @@ class SqliteDestination:
 
     def describe(self, table: str) -> pa.Schema | None:
         """The table's columns, in the types that a source would give them."""
-        if not self._path.exists():
+        if not is_there(self._name, self._path):
             return None
         with closing(self._connect("rw", f"describe {table}")) as database:
             columns = _columns(database, catalogue.table_name(table))
@@ -68,7 +73,7 @@ class SqliteDestination:
         """Open the transaction; in it create or extend the table where needed."""
         sql.require_key(write)
         table = catalogue.table_name(write.table)
-        created = not self._path.exists()
+        created = not is_there(self._name, self._path)
         database = self._connect("rwc", f"load {write.table}")
         try:
             if created:
@@ -89,6 +94,32 @@ class SqliteDestination:
             move_mark(database, old, new)
             database.rows("COMMIT")
 
+    def log(self, identity: Identity) -> Sequence[Entry]:
+        """The rows of the log."""
+        if not self._path.exists():
+            return []
+        with closing(self._connect("rw", f"read the log of {identity.table}")) as database:
+            database.rows("BEGIN")
+            if not catalogue.table_columns(database, sql_log.LOG_TABLE):
+                return []
+            statement, values = sql_log.read_log(LOG, identity, parameter)
+            return sql_log.entries(database.rows(statement, *values))
+
+    def later_rows(self, identity: Identity, to: Entry, later: Sequence[Entry]) -> int:  # noqa: ARG002 - rows name runs
+        """The rows that carry the id of one of the later runs."""
+        statement, values = sql_log.rows_of(_target(identity), quote(RUN_ID), later, parameter)
+        with closing(self._connect("rw", f"count the rows of {identity.table}")) as database:
+            return int(database.rows(statement, *values)[0][0])
+
+    def take_back(self, old: Mark, new: Mark, to: Entry, later: Sequence[Entry], rows: int) -> None:  # noqa: ARG002
+        """DELETE them, then the mark, in one transaction."""
+        statement, values = sql_log.removal(_target(new.identity), quote(RUN_ID), later, parameter)
+        with closing(self._connect("rw", f"take rows of {new.identity.table} back")) as database:
+            database.rows("BEGIN IMMEDIATE")
+            sql_log.require_rows(new.identity, database.change(statement, *values), rows)
+            move_mark(database, old, new)
+            database.rows("COMMIT")
+
     def close(self) -> None:
         """Abort what is not committed."""
         for load in self._loads:
@@ -96,6 +127,10 @@ class SqliteDestination:
 
     def _connect(self, access: Access, doing: str) -> Database:
         return connect(self._name, self._path, access, self._busy_timeout, doing)
+
+
+def _target(identity: Identity) -> str:
+    return f"main.{quote(catalogue.table_name(identity.table))}"
 
 
 def _columns(database: Database, table: str) -> tuple[Column, ...]:

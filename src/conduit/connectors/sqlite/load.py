@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from conduit.arrow import pa
-from conduit.connectors import sql
+from conduit.connectors import sql, sql_log
 from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.connection import Database
+from conduit.connectors.sqlite.removal import remove
 from conduit.connectors.sqlite.types import DIALECT, Column, quote
 from conduit.connectors.sqlite.values import sortable, stored
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
@@ -22,6 +23,9 @@ from conduit.strategies.statements import Statement, Tables, tally
 _STAGE = "_conduit_stage"
 _ORDER = "_conduit_order"
 """A column of the stage: a decimal cursor in a form that sorts as the numbers do."""
+
+LOG = quote(sql_log.LOG_TABLE)
+"""The log of marks."""
 
 
 def parameter(place: int) -> str:
@@ -38,6 +42,7 @@ def move_mark(database: Database, old: Mark | None, new: Mark) -> None:
     """
     table = quote(sql.STATE_TABLE)
     database.rows(sql.create_marks(table))
+    database.rows(sql_log.create_log(LOG))
     statement, values = sql.swap(table, old, new, parameter)
     try:
         moved = database.change(statement, *values)
@@ -45,6 +50,8 @@ def move_mark(database: Database, old: Mark | None, new: Mark) -> None:
         raise sql.taken(old, new) from error
     if moved != 1:
         raise sql.fenced(new.identity)
+    for statement, values in sql_log.write_log(LOG, new, parameter):
+        database.rows(statement, *values)
 
 
 class SqliteLoad:
@@ -81,6 +88,12 @@ class SqliteLoad:
             self._insert(batch)
             count += batch.num_rows
         return Staged(part="transaction", rows=count)
+
+    def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
+        """Take out, in the open transaction, the rows with the values of one of `rows` in these columns."""
+        wanted = [column for column in self._columns if column.name in columns]
+        self._deleted = remove(self._database, self._target, wanted, rows)
+        return self._deleted
 
     def _insert(self, batch: pa.RecordBatch) -> None:
         arrays = [stored(array, column) for array, column in zip(batch.columns, self._columns, strict=True)]
