@@ -42,7 +42,10 @@ INSERT = "INSERT INTO events (v) SELECT 'row ' || g FROM generate_series(1, {row
 
 @dataclass
 class Outcome:
-    """What one setting lost and doubled in one experiment; `error` when it could not run."""
+    """What one setting lost and doubled in one experiment; `error` when it could not run.
+
+    `failed_runs` are runs that nobody killed, `failure` is what the last of them said.
+    """
 
     tool: str
     version: str
@@ -54,6 +57,7 @@ class Outcome:
     runs: int = 0
     kills: int = 0
     failed_runs: int = 0
+    failure: str = ""
     error: str = ""
 
 
@@ -94,8 +98,9 @@ class Bench:
         self.outcome.runs += 1
         if code:
             self.outcome.failed_runs += 1
+            self.outcome.failure = last_line((self.folder / "log").read_text(errors="replace"))
             if required:
-                raise Cannot(last_line((self.folder / "log").read_text(errors="replace")))
+                raise Cannot(self.outcome.failure)
         return time.perf_counter() - began
 
     def copied(self) -> Counter[int]:
@@ -237,7 +242,8 @@ def line(one: Outcome) -> str:
     if one.error:
         return f"{start} {one.error[:110]}"
     hit = f", {one.kills} kills" if one.kills else ""
-    return f"{start} {one.rows:7,} {one.lost:7,} {one.doubled:8,}   {one.runs} runs, {one.failed_runs} failed{hit}"
+    counts = f"{one.rows:7,} {one.lost:7,} {one.doubled:8,}"
+    return f"{start} {counts}   {one.runs} runs, {one.failed_runs} failed{hit} {one.failure[:60]}"
 
 
 def main() -> None:

@@ -58,6 +58,7 @@ class Bench:
         totals = [pl.len().cast(pl.Int64).alias("event_count"), pl.sum("amount").alias("total_amount")]
         wanted = self.ice.read_table("raw_events").group_by(ice_job.KEYS).agg(totals).sort(ice_job.KEYS)
         assert_frame_equal(found, wanted, check_dtypes=False)
+        tally.compared("iceframe job", int(wanted["event_count"].sum()), 0, 0)
         assert ice_job.run(self.ice) is None
 
 

@@ -110,6 +110,7 @@ def looked_back(bench: MakeBench, mutant: str) -> Found:
 
 
 ATTACKS: dict[str, Attack] = {
+    "data_first_json_after": json_first,
     "json_before_the_mark": json_first,
     "mark_in_a_second_transaction": second_transaction("sqlite"),
     "mark_over_all_rows_read": all_rows_read,

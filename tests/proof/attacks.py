@@ -36,19 +36,27 @@ Attack = Callable[[Bench, random.Random], None]
 
 
 def episode(zygote: Zygote, server: Server | None, folder: Path, kind: str, seed: str) -> None:
-    """Attack one pipeline ROUNDS times. `kind` is a destination, or `sums in` and a destination."""
+    """Attack one pipeline ROUNDS times.
+
+    Args:
+        zygote: forks the runs.
+        server: PostgreSQL; None: there is none.
+        folder: of the episode.
+        kind: a destination, or `sums in` and a destination.
+        seed: ends in `/` and the number of the part, by which the named points take turns.
+    """
     schedule = random.Random(seed)
     name = kind.removeprefix("sums in ")
     with ExitStack() as opened:
         database = opened.enter_context(server.database()) if server and name == "postgresql" else None
         bench = _bench(zygote, folder, kind, database, schedule)
-        points = schedule.sample(CRASH_POINTS, k=len(CRASH_POINTS))
+        part = int(seed.rpartition("/")[2])
         for number in range(ROUNDS):
             bench.origin.add(schedule.randrange(20, 5 * CHECKPOINT))
             if number % 2:
                 schedule.choice(_attacks(bench))(bench, schedule)
             else:
-                _kill_at(bench, points.pop(), schedule)
+                _kill_at(bench, CRASH_POINTS[(part * ROUNDS + number) // 2 % len(CRASH_POINTS)], schedule)
             bench.nothing_doubled()
             bench.exact()
 
@@ -70,7 +78,7 @@ def _attacks(bench: Bench) -> list[Attack]:
 
 def _kill_at(bench: Bench, point: str, schedule: random.Random) -> None:
     repeated = bench.end.checkpoints and point.startswith(("load.", "run.batch", "run.committed"))
-    bench.run(crash_at=f"{point}:{schedule.choice((1, 1, 2, 3)) if repeated else 1}")
+    bench.run(crash_at=f"{point}:{schedule.choice((1, 1, 1, 2)) if repeated else 1}")
 
 
 def kill_at_random(bench: Bench, schedule: random.Random) -> None:

@@ -147,7 +147,7 @@ def _shown(tally: Tally, found: dict[str, Any], path: Path) -> str:
         "runs frozen while another did their work": rest["freeze"],
         "runs at once": rest["runs at once"],
         "connections cut at COMMIT": rest["cut at COMMIT"],
-        "rows of hostile writers that committed late": rest["hostile rows"],
+        "rows of hostile writers": rest["hostile rows"],
         "state files broken in some way": rest["state case"] + rest["state file spoilt"],
         "operations on files that failed": rest["I/O failure"],
         "runs that met a full disk": rest["full disk"],

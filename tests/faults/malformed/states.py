@@ -1,7 +1,7 @@
 """Values of the state file: where the destination has a mark it is taken, where it has none the run stops (exit 4).
 
 A mark that was taken loads the new rows, which is right: what must not happen is a start from nothing, a start from
-somewhere else, or SQL out of a value. The oracle counts the rows.
+somewhere else, or SQL out of a value. Which rows are loaded then is what tests/acceptance/test_state.py counts.
 """
 
 from __future__ import annotations
