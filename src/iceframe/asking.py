@@ -54,7 +54,7 @@ def asked(table: Table, request: Callable[[], None]) -> Answer:
         _log.info("another commit came first: %s", error)
         return "lost"
     except _UNKNOWN as error:
-        _log.warning("the outcome of a commit is not known, the catalog is asked: %s", error)
+        _log.info("the outcome of a commit is not known, the catalog is asked: %s", error)
         return "unknown"
     return "done"
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import conduit
+from conduit.connectors.postgresql.source import PostgresqlSession
+from conduit.contract import Described
 from tests.support.postgres import Database
 from tests.support.processes import start
 from tests.support.project import Project, pipeline
@@ -144,3 +146,30 @@ def test_a_locked_table_is_busy_and_changes_nothing(database: Database, project:
     holder.close()
     assert report.exit_code == 75, report.error
     assert conduit.run(project.folder / "ingest.yml")["r"].written == 1
+
+
+def test_a_table_that_is_altered_between_its_description_and_its_rows_is_read_after_that(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.execute("CREATE TABLE e (id bigint PRIMARY KEY); INSERT INTO e SELECT generate_series(1, 100)")
+    project.write(pipeline(database.keys, database.keys, table="e", into="copy", incremental_column="id"))
+    monkeypatch.setattr("conduit.connectors.postgresql.reader.LOCK_SECONDS", 1)
+    altering: list[threading.Thread] = []
+    describe = PostgresqlSession.describe
+
+    def described(session: PostgresqlSession) -> Described:
+        found = describe(session)
+        if not altering:
+            alter = "ALTER TABLE e ADD COLUMN v text"
+            altering.append(threading.Thread(target=database.execute, args=(alter,)))
+            altering[0].start()
+            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while database.execute(waits) != [(1,)]:
+                time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(PostgresqlSession, "describe", described)
+    report = conduit.run(project.folder / "ingest.yml")["r"]
+    altering[0].join()
+    assert report.exit_code == 0, report.error
+    assert database.execute("SELECT count(*), count(DISTINCT id) FROM copy") == [(100, 100)]

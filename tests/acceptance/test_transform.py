@@ -149,7 +149,7 @@ def test_types_that_duckdb_knows_by_other_names_arrive_as_they_are(tmp_path: Pat
         ("SELECT * FROM events", "events"),
         ("SELECT FROM FROM", "Parser Error"),
         ("DELETE FROM batch", "SELECT"),
-        ("SELECT 1; SELECT 2", "2 statements"),
+        ("SELECT 1; SELECT 2", "several statements"),
         ("SELECT * FROM batch WHERE id > :last_value", "last_value"),
         ("SELECT INTERVAL 1 DAY AS d FROM batch", "INTERVAL"),
         ("SELECT * FROM read_csv('/etc/passwd')", "Permission Error"),

@@ -263,6 +263,6 @@ def test_a_file_in_the_place_of_the_root_is_refused_by_check(tmp_path: Path) -> 
         destination("/proc/", tmp_path).check()
 
 
-def test_a_folder_says_that_it_cannot_merge() -> None:
+def test_a_folder_says_that_it_cannot_merge_or_repair() -> None:
     cannot: set[Ability] = set(connection(LAKE).cannot())
-    assert cannot == {"merge"}
+    assert cannot == {"merge", "repair"}

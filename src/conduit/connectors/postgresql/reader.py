@@ -11,7 +11,7 @@ from conduit import schemas
 from conduit.arrow import AnyArray, pa, pc
 from conduit.connectors.postgresql.connection import READ_ONLY, by_sqlstate
 from conduit.connectors.postgresql.types import NESTED, quote
-from conduit.errors import ConduitError, ConnectionFailed, DataError
+from conduit.errors import Busy, ConduitError, ConnectionFailed, DataError
 from conduit.late import late
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ BATCH_BYTES = 4 << 20
 
 _FIRST_DAY, _LAST_DAY = -719162, 2932896  # 0001-01-01 and 9999-12-31, in days since 1970
 _DAY_US = 86_400_000_000
+
+LOCK_SECONDS = 10
+"""An ALTER TABLE that arrives between the description and the rows waits for one and stands in the way of the other,
+which only we can see: the read gives up, both sessions end, and the run tries again behind it."""
 
 
 class Reader:
@@ -76,6 +80,7 @@ class Reader:
             "SET LOCAL TimeZone = 'UTC'",
             "SET LOCAL DateStyle = 'ISO'",
             "SET LOCAL IntervalStyle = 'postgres'",
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS} s'",
         ):
             with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
                 _executed(statement, setting).close()
@@ -130,7 +135,9 @@ def _mapped(name: str) -> Iterator[None]:
     try:
         yield
     except adbc_driver_manager.Error as error:
-        raise by_sqlstate(f"{name}: {' '.join(str(error).split())}", error.sqlstate or "08") from error
+        told = by_sqlstate(f"{name}: {' '.join(str(error).split())}", error.sqlstate or "08")
+        told.retryable = told.retryable or isinstance(told, Busy)  # it may wait for our own other session
+        raise told from error
     except pa.ArrowInvalid as error:
         raise DataError(f"{name}: a value cannot be carried by Arrow: {error}") from error
     except OSError as error:  # how ADBC reports what happens while rows stream
