@@ -14,7 +14,7 @@ from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.removal import remove
 from conduit.connectors.postgresql.types import DIALECT, Column, quote
-from conduit.connectors.postgresql.writer import CopyStream, Wire
+from conduit.connectors.postgresql.writer import CopyStream, Encoding
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import DataError
 from conduit.faults import crash_point
@@ -46,8 +46,8 @@ class PostgresqlLoad:
         self._marks = marks
         by_name = {column.name: column for column in columns}
         self._columns = [by_name[field.name] for field in write.schema]
-        self._wire = Wire.of(write.schema, self._columns)
-        self._staged = sql.needs_stage(write) or bool(self._wire.casts)
+        self._encoding = Encoding.of(write.schema, self._columns)
+        self._staged = sql.needs_stage(write) or bool(self._encoding.casts)
         self._deleted = 0
         self._begun = False
 
@@ -57,7 +57,7 @@ class PostgresqlLoad:
             self._begin(cur)
             into = STAGE if self._staged else self._target
             names = ", ".join(quote(name) for name in self._write.schema.names)
-            pump = CopyStream(self._wire, rows)
+            pump = CopyStream(self._encoding, rows)
             self._copy(cur, f"COPY {into} ({names}) FROM STDIN (FORMAT binary)", pump)
             if cur.rowcount != pump.rows:
                 raise DataError(f"{self._write.table}: {pump.rows} rows were sent, PostgreSQL took {cur.rowcount}")
@@ -67,11 +67,11 @@ class PostgresqlLoad:
         """Take out, in the open transaction, the rows with the values of one of `rows` in these columns."""
         wanted = [column for column in self._columns if column.name in columns]
         schema = pa.schema([self._write.schema.field(column.name) for column in wanted])
-        wire = Wire.of(schema, wanted)
+        encoding = Encoding.of(schema, wanted)
         with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
             self._begin(cur)
-            pump = CopyStream(wire, rows)
-            self._deleted = remove(cur, self._target, wire, pump, lambda text, sent: self._copy(cur, text, sent))
+            pump = CopyStream(encoding, rows)
+            self._deleted = remove(cur, self._target, encoding, pump, lambda text, sent: self._copy(cur, text, sent))
         return self._deleted
 
     @staticmethod
@@ -112,7 +112,7 @@ class PostgresqlLoad:
         if self._write.mode == "replace" and not self._staged:
             self._deleted = _changed(cur, replace.emptied(self._target).sql)
         if self._staged:
-            columns = ", ".join(f"{quote(name)} {type_name}" for name, type_name in self._wire.stage_types.items())
+            columns = ", ".join(f"{quote(name)} {type_name}" for name, type_name in self._encoding.stage_types.items())
             cur.execute(f"CREATE TEMP TABLE {STAGE} ({columns}) ON COMMIT DROP")
 
     def _apply(self, cur: Cursor, rows: int) -> Committed:
@@ -124,8 +124,8 @@ class PostgresqlLoad:
             dialect=DIALECT,
             target=self._target,
             stage=STAGE,
-            casts=self._wire.casts,
-            comparable=self._wire.comparable,
+            casts=self._encoding.casts,
+            comparable=self._encoding.comparable,
             present_from=self._present_from(self._write.present_from),
         )
         steps = sql.statements(self._write, both)

@@ -23,7 +23,7 @@ _BINARY_AS_IT_IS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class Encoding:
     """How rows travel to a table.
 
     Attributes:
@@ -41,8 +41,8 @@ class Wire:
     comparable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, schema: pa.Schema, columns: Sequence[Column]) -> Wire:
-        """The wire for rows of `schema` into `columns`, one for one."""
+    def of(cls, schema: pa.Schema, columns: Sequence[Column]) -> Encoding:
+        """The encoding of rows of `schema` into `columns`, one for one."""
         fields, casts, stage_types, comparable = [], {}, {}, {}
         for arrow, column in zip(schema, columns, strict=True):
             encoded = _encoded(arrow)
@@ -76,11 +76,11 @@ class CopyStream(io.RawIOBase):
         failure: what was raised while a batch was fetched or encoded; the driver would only say that reading failed.
     """
 
-    def __init__(self, wire: Wire, rows: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, encoding: Encoding, rows: Iterator[pa.RecordBatch]) -> None:
         super().__init__()
         self.rows = 0
         self.failure: BaseException | None = None
-        self._chunks = self._encoded(wire, rows)
+        self._chunks = self._encoded(encoding, rows)
         self._chunk = memoryview(b"")
 
     def read(self, size: int = -1) -> bytes:
@@ -105,12 +105,12 @@ class CopyStream(io.RawIOBase):
         """Always."""
         return True
 
-    def _encoded(self, wire: Wire, rows: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-        encoder = wire.encoder()
+    def _encoded(self, encoding: Encoding, rows: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+        encoder = encoding.encoder()
         yield encoder.write_header()
         for batch in rows:
             self.rows += batch.num_rows
-            yield encoder.write_batch(_storage_only(schemas.conform(batch, wire.schema)))
+            yield encoder.write_batch(_storage_only(schemas.conform(batch, encoding.schema)))
         yield encoder.finish()
 
 
