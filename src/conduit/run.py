@@ -5,7 +5,7 @@
     bound      a snapshot of the source; what is above the mark in it
     plan       what happens to the columns, the key, the commits
     extract    batches, read ahead in a thread, checked and cast
-    commit     rows + mark in one atomic step, compare-and-swap on the old mark
+    commit     rows + mark in one atomic step, compare-and-swap on the old mark (commits.py)
     record     the state file and the history
 
 The numbers I1 to I7 are those of docs/invariants.md.
@@ -26,19 +26,12 @@ from conduit import interrupts, locks, planning, state
 from conduit.arrow import pa
 from conduit.bounds import ROWS
 from conduit.checkpoints import Checkpoints
+from conduit.commits import commit_piece
 from conduit.config.load import load
 from conduit.contract import (
-    Committed,
-    Load,
-    OutcomeUnknown,
     Session,
-    Staged,
     SupportsCancel,
     SupportsHistory,
-    SupportsStaging,
-    SupportsStreaming,
-    Write,
-    changes_nothing,
 )
 from conduit.errors import ConduitError, Fenced, InternalError, Interrupted, StateConflict
 from conduit.faults import crash_point
@@ -49,7 +42,6 @@ from conduit.planning import Plan
 from conduit.read_ahead import ReadAhead
 from conduit.report import Report, ResourceReport
 from conduit.rows import Stream, sliced
-from conduit.transform import applied
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -284,71 +276,6 @@ def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterato
             ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and len(splits) > 1)
             if ready.num_rows:
                 yield ready
-
-
-# --- commit ---------------------------------------------------------------------------------------------
-
-
-def commit_piece(
-    job: Job, write: Write, pieces: Checkpoints, plan: Plan, mark: Mark | None
-) -> tuple[int, int, Committed, Mark | None]:
-    """Stage the rows of one checkpoint and commit them with the mark (I2): rows read, rows staged, effect, mark."""
-    before = plan.transform.taken if plan.transform else 0
-    load = job.destination.begin(write)
-    try:
-        crash_point("load.begun")
-        finish = Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
-        staged = stage(load, watched(job, applied(plan.transform, pieces.piece(), finish)))
-        interrupts.check()
-        new = None if job.backfill else new_mark(job, plan, pieces, mark, staged.rows)
-        committed = commit(job, load, staged, mark, new)
-    finally:
-        load.abort()
-    landed = mark if changes_nothing(committed, mark, new) else new
-    taken = plan.transform.taken - before if plan.transform else staged.rows
-    return taken, staged.rows, committed, landed
-
-
-def stage(load: Load, rows: Iterator[pa.RecordBatch]) -> Staged:
-    """Bring rows to the destination, invisible to its readers: into the open transaction, or as staged files."""
-    if isinstance(load, SupportsStreaming):
-        return load.stream(rows)
-    if isinstance(load, SupportsStaging):
-        return load.stager().stage("part-0", rows)
-    raise InternalError(f"{type(load).__name__} offers neither SupportsStreaming nor SupportsStaging")
-
-
-def watched(job: Job, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches, and a word to the watcher about each."""
-    for batch in batches:
-        yield batch
-        crash_point("run.batch")
-        job.watch(Event(job.resource.name, rows=batch.num_rows))
-
-
-def commit(job: Job, load: Load, staged: Staged, old: Mark | None, new: Mark | None) -> Committed:
-    """Commit; when the answer is lost, read the mark instead of sending the rows again (I4)."""
-    try:
-        return load.commit([staged], old, new)
-    except OutcomeUnknown as error:
-        found = mark_of(job.destination.marks(job.resource.into, settle=True), job.identity)
-        if new is not None and found is not None and (found.run_id, found.token()) == (new.run_id, new.token()):
-            return error.committed
-        raise
-
-
-def new_mark(job: Job, plan: Plan, pieces: Checkpoints, mark: Mark | None, rows: int) -> Mark:
-    """The mark that this commit sets."""
-    return Mark(
-        identity=job.identity,
-        position=planning.new_position(job, plan, pieces.reached, complete=pieces.exhausted),
-        since=mark.since if mark and mark.run_id == job.run_id else plan.since,
-        run_id=job.run_id,
-        complete=pieces.exhausted,
-        rows=rows,
-        source=plan.described.fingerprint,
-        committed_at=utc_now(),
-    )
 
 
 # --- record ---------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def mark_in_a_second_transaction() -> None:
             job.destination.set_mark(job.resource.into, old, new)
         return committed
 
-    _put("conduit.run", "commit", commit)
+    _put("conduit.commits", "commit", commit)
 
 
 def mark_over_all_rows_read() -> None:
@@ -158,7 +158,7 @@ def blind_resend() -> None:
             raise
 
     _put("conduit.run", "recover", recover)
-    _put("conduit.run", "commit", commit)
+    _put("conduit.commits", "commit", commit)
     no_compare_and_swap()
 
 

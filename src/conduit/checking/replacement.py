@@ -15,13 +15,13 @@ from conduit.arrow import pa
 from conduit.checking.comparison import frame
 from conduit.checking.differing import Differing, Heap
 from conduit.checking.scope import Scope, busy, require_same_mark
+from conduit.commits import commit, stage
 from conduit.contract import Committed, Load, Write
 from conduit.errors import ConfigError
 from conduit.faults import crash_point
 from conduit.history import utc_now
 from conduit.marks import Mark
 from conduit.rows import Stream
-from conduit.run import commit, stage
 
 
 @runtime_checkable

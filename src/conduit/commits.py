@@ -1,0 +1,95 @@
+"""One commit: rows are staged, then they and the mark become visible in one atomic step (I2), by compare-and-swap (I3).
+
+What is committed was decided before (`planning`), and what it adds up to is settled after (`run`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conduit import interrupts, planning
+from conduit.arrow import pa
+from conduit.checkpoints import Checkpoints
+from conduit.contract import (
+    Committed,
+    Load,
+    OutcomeUnknown,
+    Staged,
+    SupportsStaging,
+    SupportsStreaming,
+    Write,
+    changes_nothing,
+)
+from conduit.errors import InternalError
+from conduit.faults import crash_point
+from conduit.history import utc_now
+from conduit.job import Event, Job
+from conduit.marks import Mark, mark_of
+from conduit.planning import Plan
+from conduit.positions import Position
+from conduit.rows import Stream
+from conduit.transform import applied
+
+
+def commit_piece(
+    job: Job, write: Write, pieces: Checkpoints, plan: Plan, mark: Mark | None
+) -> tuple[int, int, Committed, Mark | None]:
+    """Stage the rows of one checkpoint and commit them with the mark (I2): rows read, rows staged, effect, mark."""
+    before = plan.transform.taken if plan.transform else 0
+    load = job.destination.begin(write)
+    try:
+        crash_point("load.begun")
+        finish = Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
+        staged = stage(load, watched(job, applied(plan.transform, pieces.piece(), finish)))
+        interrupts.check()
+        new = (
+            None if job.backfill else new_mark(job, plan, mark, staged.rows, pieces.reached, complete=pieces.exhausted)
+        )
+        committed = commit(job, load, staged, mark, new)
+    finally:
+        load.abort()
+    landed = mark if changes_nothing(committed, mark, new) else new
+    taken = plan.transform.taken - before if plan.transform else staged.rows
+    return taken, staged.rows, committed, landed
+
+
+def stage(load: Load, rows: Iterator[pa.RecordBatch]) -> Staged:
+    """Bring rows to the destination, invisible to its readers: into the open transaction, or as staged files."""
+    if isinstance(load, SupportsStreaming):
+        return load.stream(rows)
+    if isinstance(load, SupportsStaging):
+        return load.stager().stage("part-0", rows)
+    raise InternalError(f"{type(load).__name__} offers neither SupportsStreaming nor SupportsStaging")
+
+
+def watched(job: Job, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, and a word to the watcher about each."""
+    for batch in batches:
+        yield batch
+        crash_point("run.batch")
+        job.watch(Event(job.resource.name, rows=batch.num_rows))
+
+
+def commit(job: Job, load: Load, staged: Staged, old: Mark | None, new: Mark | None) -> Committed:
+    """Commit; when the answer is lost, read the mark instead of sending the rows again (I4)."""
+    try:
+        return load.commit([staged], old, new)
+    except OutcomeUnknown as error:
+        found = mark_of(job.destination.marks(job.resource.into, settle=True), job.identity)
+        if new is not None and found is not None and (found.run_id, found.token()) == (new.run_id, new.token()):
+            return error.committed
+        raise
+
+
+def new_mark(job: Job, plan: Plan, mark: Mark | None, rows: int, reached: Position | None, *, complete: bool) -> Mark:
+    """The mark that this commit sets."""
+    return Mark(
+        identity=job.identity,
+        position=planning.new_position(job, plan, reached, complete=complete),
+        since=mark.since if mark and mark.run_id == job.run_id else plan.since,
+        run_id=job.run_id,
+        complete=complete,
+        rows=rows,
+        source=plan.described.fingerprint,
+        committed_at=utc_now(),
+    )
