@@ -6,6 +6,8 @@ What is committed was decided before (`planning`), and what it adds up to is set
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeGuard
 
 from conduit import interrupts, planning
 from conduit.arrow import pa
@@ -14,6 +16,7 @@ from conduit.contract import (
     Committed,
     Load,
     OutcomeUnknown,
+    Session,
     Staged,
     SupportsStaging,
     SupportsStreaming,
@@ -27,8 +30,12 @@ from conduit.job import Event, Job
 from conduit.marks import Mark, mark_of
 from conduit.planning import Plan
 from conduit.positions import Position
+from conduit.report import ResourceReport
 from conduit.rows import Stream
 from conduit.transform import applied
+from conduit.wires import SupportsWire, TakesWire, Wire
+
+# --- rows as Arrow --------------------------------------------------------------------------------------
 
 
 def commit_piece(
@@ -51,6 +58,57 @@ def commit_piece(
     landed = mark if changes_nothing(committed, mark, new) else new
     taken = plan.transform.taken - before if plan.transform else staged.rows
     return taken, staged.rows, committed, landed
+
+
+# --- rows as they are -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Rows went from end to end as they are.
+
+    Attributes:
+        rows: how many.
+        mark: what the destination then holds.
+    """
+
+    rows: int
+    mark: Mark | None
+
+
+def passes(session: Session, job: Job, plan: Plan) -> TypeGuard[SupportsWire]:
+    """Whether nothing has to be done to the rows on their way."""
+    return plan.transform is None and job.stamp is None and isinstance(session, SupportsWire)
+
+
+def pass_through(job: Job, report: ResourceReport, write: Write, wire: Wire, plan: Plan) -> Passed | None:
+    """All rows in the format that both ends speak, in one commit; None: the destination does not take it.
+
+    The end is asked for before the first row, in the snapshot of the rows (I5); the destination counts what arrived
+    against what was sent before there is a mark.
+    """
+    load = job.destination.begin(write)
+    try:
+        if not isinstance(load, TakesWire) or not load.takes(wire):
+            return None
+        crash_point("load.begun")
+        reached = wire.reached()
+        staged = load.receive(wire)
+        interrupts.check()
+        if not staged.rows and write.mode != "replace" and not plan.moves_without_rows:
+            return Passed(0, plan.mark)
+        new = None if job.backfill else new_mark(job, plan, plan.mark, staged.rows, reached, complete=True)
+        committed = commit(job, load, staged, plan.mark, new)
+    finally:
+        load.abort()
+    job.watch(Event(job.resource.name, rows=staged.rows))
+    landed = plan.mark if changes_nothing(committed, plan.mark, new) else new
+    report.count(staged.rows, committed, moved=landed is not plan.mark or committed.written > 0)
+    crash_point("run.committed")
+    return Passed(staged.rows, landed)
+
+
+# --- the steps of both ----------------------------------------------------------------------------------
 
 
 def stage(load: Load, rows: Iterator[pa.RecordBatch]) -> Staged:

@@ -21,6 +21,7 @@ from conduit.tokens import (
     PLACEHOLDER,
     Span,
     kind_of,
+    order_of,
     placeholders_of,
     refuse_open_ends,
     splice,
@@ -144,6 +145,18 @@ class Query:
             named = term.expression.name
             return named == (collation or named) and self._is_output(term.this, column)
         return not collation and self._is_output(term, column)
+
+    def without_order(self) -> Query:
+        """The query without the ORDER BY of the whole, so that an index can serve another one; else itself."""
+        clause = order_of(tokens_of(self.text, self.dialect))
+        if self.tree is None or clause is None:
+            return self
+        spliced = splice(self.text, [(clause, " ")])
+        expected = self.tree.copy()
+        expected.set("order", None)
+        if _parse_one(spliced, self.dialect) != expected:
+            return self
+        return read_query(spliced, self.dialect, incremental=True)
 
     def plain_table(self) -> str | None:
         """The table, when the query is a plain SELECT from one table; None otherwise."""

@@ -4,7 +4,8 @@
     recover    the destination's mark, compared with .conduit_state.json
     bound      a snapshot of the source; what is above the mark in it
     plan       what happens to the columns, the key, the commits
-    extract    batches, read ahead in a thread, checked and cast
+    extract    batches, read ahead in a thread, checked and cast; or, where both ends speak one format and nothing has
+               to be looked at, the rows as they are
     commit     rows + mark in one atomic step, compare-and-swap on the old mark (commits.py)
     record     the state file and the history
 
@@ -26,7 +27,7 @@ from conduit import interrupts, locks, planning, state
 from conduit.arrow import pa
 from conduit.bounds import ROWS
 from conduit.checkpoints import Checkpoints
-from conduit.commits import commit_piece
+from conduit.commits import commit_piece, pass_through, passes
 from conduit.config.load import load
 from conduit.contract import (
     Session,
@@ -246,6 +247,11 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
         run_id=None if shape else job.stamp,
     )
     every = planning.commit_every(job, described, shape)
+    wire = session.wire(target.schema.names, write.key) if every is None and passes(session, job, plan) else None
+    if wire is not None and (passed := pass_through(job, report, write, wire, plan)):
+        report.notes += target.notes
+        require_balance(report, passed.rows)
+        return passed.mark
     mark, handed_out = plan.mark, 0
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
     with ReadAhead(lambda: extract(session, stream, plan.read.batch_size), cancel) as batches:
@@ -289,8 +295,19 @@ def settle_counts(report: ResourceReport, stream: Stream, handed_out: int) -> No
     """
     report.read += stream.filtered
     report.filtered += stream.filtered
-    if stream.read != handed_out + stream.filtered or not report.balanced:
+    if stream.read != handed_out + stream.filtered:
         raise InternalError(f"{report.resource}: {stream.read} rows were read, but {report.equation()}")
+    require_balance(report, stream.read)
+
+
+def require_balance(report: ResourceReport, read: int) -> None:
+    """Every row that was read is accounted for.
+
+    Raises:
+        InternalError: one is missing in the report, or counted twice.
+    """
+    if not report.balanced:
+        raise InternalError(f"{report.resource}: {read} rows were read, but {report.equation()}")
 
 
 def record(job: Job, report: ResourceReport, mark: Mark | None) -> None:

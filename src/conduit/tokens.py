@@ -105,6 +105,20 @@ def where_of(tokens: Sequence[Token], text: str) -> tuple[Span | None, int]:
     return (Span(inside[0].start, inside[-1].end + 1) if inside else None), place
 
 
+def order_of(tokens: Sequence[Token]) -> Span | None:
+    """The ORDER BY at the top, up to the end; None: there is none, or something follows that may not belong to it."""
+    depth = 0
+    for place, token in enumerate(tokens):
+        depth += (kind_of(token) in _OPENERS) - (kind_of(token) in _CLOSERS)
+        if depth == 0 and kind_of(token) == "ORDER_BY":
+            return Span(token.start, tokens[-1].end + 1) if _ends_there(tokens[place + 1 :]) else None
+    return None
+
+
+def _ends_there(tokens: Sequence[Token]) -> bool:
+    return not any(kind_of(token) in _AFTER_WHERE for token in tokens)
+
+
 def _outermost_where(tokens: Sequence[Token]) -> tuple[list[Token], Token | None]:
     """The tokens of WHERE, and the one that begins what follows it."""
     inside: list[Token] = []

@@ -162,9 +162,17 @@ def test_every_type_of_the_page_becomes_what_the_page_says(ends: Ends, project: 
 def test_every_value_that_the_page_refuses_is_refused_in_these_words(
     ends: Ends, project: Project, value: str, message: str
 ) -> None:
-    project.write(pipeline(ends.source(), ends.destination(), query=f"SELECT {value} AS v", mode="replace"))
+    to = {"type": "parquet", "path": "lake/"}
+    project.write(pipeline(ends.source(), to, query=f"SELECT {value} AS v", mode="replace"))
     report = conduit.run(project.folder / "ingest.yml")["r"]
     assert report.exit_code == 5
     assert message in report.error
     assert "v" in report.error
-    assert ends.warehouse.execute("SELECT to_regclass('r') IS NULL") == [(True,)]
+    assert list((project.folder / "lake").rglob("*.parquet")) == []
+
+
+@pytest.mark.parametrize("value", [value for value, _ in REFUSED])
+def test_between_two_servers_the_same_values_pass_as_they_are(ends: Ends, project: Project, value: str) -> None:
+    project.write(pipeline(ends.source(), ends.destination(), query=f"SELECT {value} AS v", mode="replace"))
+    assert conduit.run(project.folder / "ingest.yml")["r"].written == 1
+    assert ends.warehouse.execute("SELECT v::text FROM r") == ends.shop.execute(f"SELECT ({value})::text")

@@ -144,7 +144,7 @@ def test_a_numeric_of_negative_scale_is_copied(database: Database, project: Proj
 @pytest.mark.parametrize("value", ["'[5:6]={1,2}'", "'[0:1]={1,2}'", "'{{1,2},{3,4}}'"])
 def test_an_array_that_is_no_plain_list_is_refused_by_name(database: Database, project: Project, value: str) -> None:
     database.execute(f"CREATE TABLE e (id bigint PRIMARY KEY, parts int[]); INSERT INTO e VALUES (1, {value})")
-    project.write(pipeline(database.keys, database.keys, table="e", into="t", mode="replace"))
+    project.write(pipeline(database.keys, {"type": "parquet", "path": "lake/"}, table="e", into="t", mode="replace"))
     report = run(project)
     assert report.exit_code == 5
     assert "parts" in report.error
@@ -211,7 +211,8 @@ def test_a_batch_size_bounds_the_batches_of_every_source(database: Database, pro
     database.execute("CREATE TABLE e AS SELECT g::bigint AS id FROM generate_series(1, 1000) g")
     sizes: list[int] = []
     incremental = {"column": "id", "safety": "none"}
-    project.write(pipeline(database.keys, database.keys, table="e", into="t", incremental=incremental, batch_size=100))
+    to = {"type": "parquet", "path": "lake/"}
+    project.write(pipeline(database.keys, to, table="e", into="t", incremental=incremental, batch_size=100))
     report = run(project, watch=lambda event: sizes.append(event.rows))
     assert report.written == 1000
     assert max(sizes) == 100

@@ -19,8 +19,10 @@ from conduit import planning
 from conduit.checkpoints import Checkpoints
 from conduit.connectors.iceberg.load import IcebergLoad
 from conduit.connectors.iceberg.staging import remove
+from conduit.connectors.postgresql.load import STAGE, PostgresqlLoad
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.window import WindowRead
+from conduit.connectors.postgresql.wire import Inflow
 from conduit.connectors.sqlite.destination import SqliteDestination
 from conduit.connectors.sqlite.load import SqliteLoad
 from conduit.contract import CURSOR_TEXT, Committed, Load, OutcomeUnknown, SafeRead, Staged, Write
@@ -29,6 +31,7 @@ from conduit.marks import Identity, Mark
 from conduit.planning import Plan
 from conduit.positions import Position, cursor, highest
 from conduit.watermarks import Watermark
+from conduit.wires import Wire
 from iceframe.errors import OutcomeUnknownError
 from tests.support import failing_io
 
@@ -247,6 +250,34 @@ def window_resumed_at_the_watermark() -> None:
         return replace(found, lower=asked.position) if asked.unfinished else found
 
     _put("conduit.connectors.postgresql.source", "window_read", window_read)
+
+
+# --- rows that pass as they are -------------------------------------------------------------------------
+
+
+def dead_source_is_not_noticed() -> None:
+    """A source that dies while it sends looks like the end of its rows."""
+
+    def nothing_happened(self: Inflow) -> None:
+        self._thread.join()
+        self.failure = None
+
+    Inflow._require_whole = nothing_happened  # type: ignore[method-assign]
+
+
+def dead_source_is_success() -> None:
+    """The same, and nobody compares what was sent with what arrived."""
+    dead_source_is_not_noticed()
+    _put("conduit.connectors.postgresql.load", "require_all", lambda *_: None)
+    original = PostgresqlLoad.receive
+
+    def receive(self: PostgresqlLoad, wire: Wire) -> Staged:
+        original(self, wire)
+        with self._connection.cursor() as cur:
+            cur.execute(f"SELECT count(*) FROM {STAGE if self._staged else self._target}")
+            return Staged(part="transaction", rows=int((cur.fetchone() or (0,))[0]))
+
+    PostgresqlLoad.receive = receive  # type: ignore[method-assign]
 
 
 # --- durability -----------------------------------------------------------------------------------------

@@ -47,11 +47,12 @@ class Server:
         return opened
 
     @contextmanager
-    def database(self) -> Iterator[Database]:
+    def database(self, *, encoding: str = "UTF8") -> Iterator[Database]:
         """A database of its own, dropped afterwards."""
         name = f"t_{secrets.token_hex(6)}"
+        other = f" TEMPLATE template0 LOCALE 'C' ENCODING '{encoding}'" if encoding != "UTF8" else ""
         with closing(self.connect()) as connection, connection.cursor() as cur:
-            cur.execute(f'CREATE DATABASE "{name}"')
+            cur.execute(f'CREATE DATABASE "{name}"{other}')
         try:
             yield Database(self, name)
         finally:

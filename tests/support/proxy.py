@@ -1,4 +1,4 @@
-"""A TCP proxy that can lose the answer to a COMMIT: the outcome that a client cannot know."""
+"""A TCP proxy that can lose the answer to a COMMIT, the outcome that a client cannot know, or cut a long answer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Proxy:
         within: only of a transaction in which these bytes were sent, such as `COPY `; empty: of any.
         before: cut before the server sees the COMMIT rather than after it has answered.
         lost: how many were lost.
+        cut_after: bytes that the server may send on one connection before it is cut; 0: any number.
     """
 
     target: tuple[str, int]
@@ -27,6 +28,7 @@ class Proxy:
     within: bytes = b""
     before: bool = False
     lost: int = 0
+    cut_after: int = 0
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def serve(self, listening: socket.socket) -> None:
@@ -42,7 +44,7 @@ class Proxy:
 
     def _relay(self, client: socket.socket) -> None:
         with closing(client), closing(socket.create_connection(self.target)) as server:
-            back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            back = threading.Thread(target=_pump, args=(server, client, self.cut_after), daemon=True)
             silent = seen = False
             back.start()
             while data := _received(client):
@@ -79,8 +81,13 @@ def _received_quietly(server: socket.socket) -> None:
         threading.Event().wait(0.3)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, cut_after: int) -> None:
+    passed = 0
     while data := _received(source):
+        passed += len(data)
+        if cut_after and passed > cut_after:
+            _cut(sink)
+            return
         try:
             sink.sendall(data)
         except OSError:

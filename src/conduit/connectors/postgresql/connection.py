@@ -35,7 +35,11 @@ on_interrupt(_cancel_statements)
 
 
 def parameters(connection: PostgresqlConnection) -> dict[str, str]:
-    """The libpq parameters of a connection: its URL, its parts, then conduit's defaults for what is left open."""
+    """The libpq parameters of a connection: its URL, its parts, then conduit's defaults for what is left open.
+
+    Raises:
+        ConfigError: the URL cannot be read, or asks for texts in another encoding.
+    """
     found: dict[str, str] = {}
     if connection.url is not None:
         found |= _of_url(connection.url.reveal())
@@ -53,6 +57,10 @@ def parameters(connection: PostgresqlConnection) -> dict[str, str]:
     found.setdefault("host", "localhost")
     found.setdefault("connect_timeout", CONNECT_TIMEOUT)
     found.setdefault("application_name", "conduit")
+    if found.setdefault("client_encoding", "UTF8").upper().replace("-", "") != "UTF8":
+        raise ConfigError(
+            f"`client_encoding` is {found['client_encoding']}: texts travel as UTF8", hint="take it out of the options"
+        )
     found.setdefault("sslmode", "prefer" if is_local(found["host"]) else "verify-full")
     own_authority = os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))  # noqa: PTH110, PTH111 - libpq's rule
     if found["sslmode"] == "verify-full" and not own_authority:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import psycopg2
 import psycopg2.extensions
@@ -14,6 +15,7 @@ from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.removal import remove
 from conduit.connectors.postgresql.types import DIALECT, Column, quote
+from conduit.connectors.postgresql.wire import CHUNK, Inflow, fits
 from conduit.connectors.postgresql.writer import CopyStream, Encoding
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import DataError
@@ -22,9 +24,9 @@ from conduit.marks import Mark
 from conduit.positions import Position
 from conduit.strategies import replace
 from conduit.strategies.statements import tally
+from conduit.wires import Wire
 
 STAGE = "conduit_stage"
-COPY_BYTES = 1 << 20
 
 
 class PostgresqlLoad:
@@ -55,13 +57,30 @@ class PostgresqlLoad:
         """COPY the rows into the open transaction."""
         with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
             self._begin(cur)
-            into = STAGE if self._staged else self._target
-            names = ", ".join(quote(name) for name in self._write.schema.names)
             pump = CopyStream(self._encoding, rows)
-            self._copy(cur, f"COPY {into} ({names}) FROM STDIN (FORMAT binary)", pump)
-            if cur.rowcount != pump.rows:
-                raise DataError(f"{self._write.table}: {pump.rows} rows were sent, PostgreSQL took {cur.rowcount}")
+            self._copy(cur, self._copy_into(), pump)
+            require_all(self._write.table, pump.rows, cur.rowcount)
         return Staged(part="transaction", rows=pump.rows)
+
+    def takes(self, wire: Wire) -> bool:
+        """The table has the columns of the wire, type for type."""
+        return fits(wire, self._connection, self._columns)
+
+    def receive(self, wire: Wire) -> Staged:
+        """COPY what the other server sends into the open transaction; what it sent must have arrived."""
+        self._encoding = Encoding.as_it_is(self._columns)
+        self._staged = sql.needs_stage(self._write)
+        with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
+            self._begin(cur)
+            with closing(Inflow(wire)) as rows:
+                self._copy(cur, self._copy_into(), rows)
+            require_all(self._write.table, rows.sent, cur.rowcount)
+        return Staged(part="transaction", rows=rows.sent)
+
+    def _copy_into(self) -> str:
+        into = STAGE if self._staged else self._target
+        names = ", ".join(quote(name) for name in self._write.schema.names)
+        return f"COPY {into} ({names}) FROM STDIN (FORMAT binary)"
 
     def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
         """Take out, in the open transaction, the rows with the values of one of `rows` in these columns."""
@@ -75,9 +94,9 @@ class PostgresqlLoad:
         return self._deleted
 
     @staticmethod
-    def _copy(cur: Cursor, statement: str, pump: CopyStream) -> None:
+    def _copy(cur: Cursor, statement: str, pump: CopyStream | Inflow) -> None:
         try:
-            cur.copy_expert(statement, pump, COPY_BYTES)
+            cur.copy_expert(statement, pump, CHUNK)
         except psycopg2.Error:
             if pump.failure is not None:  # the rows failed, not the server
                 raise pump.failure from None
@@ -151,6 +170,16 @@ class PostgresqlLoad:
             raise OutcomeUnknown(
                 f"{self._name}: the connection broke at COMMIT: {' '.join(str(error).split())}", committed=committed
             ) from error
+
+
+def require_all(table: str, sent: int, taken: int) -> None:
+    """What was sent has arrived, before there is a mark that says so.
+
+    Raises:
+        DataError: a row is missing.
+    """
+    if sent != taken:
+        raise DataError(f"{table}: {sent} rows were sent, PostgreSQL took {taken}")
 
 
 def _changed(cur: Cursor, text: str) -> int:

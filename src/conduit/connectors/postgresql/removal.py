@@ -13,7 +13,9 @@ from conduit.strategies.statements import Tables
 _STAGE = "conduit_removed"
 
 
-def remove(cur: Cursor, target: str, encoding: Encoding, rows: CopyStream, copy: Callable[[str, CopyStream], None]) -> int:
+def remove(
+    cur: Cursor, target: str, encoding: Encoding, rows: CopyStream, copy: Callable[[str, CopyStream], None]
+) -> int:
     """Take out the rows of `target` (a quoted name) that have the values of one of `rows`; how many.
 
     Args:
@@ -28,5 +30,6 @@ def remove(cur: Cursor, target: str, encoding: Encoding, rows: CopyStream, copy:
     cur.execute(f"CREATE TEMP TABLE {_STAGE} ({columns}) ON COMMIT DROP")
     copy(f"COPY {_STAGE} ({', '.join(quote(name) for name in names)}) FROM STDIN (FORMAT binary)", rows)
     cur.execute(f"ANALYZE {_STAGE}")
-    cur.execute(identified(Tables(dialect=DIALECT, target=target, stage=_STAGE, columns=names, casts=encoding.casts)).sql)
+    both = Tables(dialect=DIALECT, target=target, stage=_STAGE, columns=names, casts=encoding.casts)
+    cur.execute(identified(both).sql)
     return cur.rowcount

@@ -6,7 +6,7 @@ from the same exported snapshot. The query is the user's text; only `:last_value
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,12 @@ from conduit.connectors.postgresql.connection import connect, conninfo, mapped
 from conduit.connectors.postgresql.reader import Reader
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
+from conduit.connectors.postgresql.wire import chosen, offered
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
-from conduit.errors import ConfigError
+from conduit.errors import ConfigError, DataError
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
+from conduit.wires import Wire
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 _MINIMUM: dict[str, str] = {
@@ -37,7 +39,6 @@ _MINIMUM: dict[str, str] = {
 }  # fmt: skip
 COUNT_UP_TO = 1_000_000
 """Rows up to which `plan` counts instead of guessing."""
-
 _UNTYPED = (psycopg2.errors.UndefinedFunction, psycopg2.errors.DatatypeMismatch, psycopg2.errors.AmbiguousFunction)
 
 
@@ -149,11 +150,7 @@ class PostgresqlSession:
         for place, literal in enumerate(candidates, start=1):
             try:
                 cur.execute(f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
-            except (
-                psycopg2.errors.UndefinedFunction,
-                psycopg2.errors.DatatypeMismatch,
-                psycopg2.errors.AmbiguousFunction,
-            ):
+            except _UNTYPED:
                 if place == len(candidates):
                     raise
                 cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
@@ -257,9 +254,13 @@ class PostgresqlSession:
 
     @cached_property
     def _composed(self) -> Composed:
+        select = () if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns]
+        return self._compose(self._query, select)
+
+    def _compose(self, query: Query | None, select: Sequence[str]) -> Composed:
         lower, upper = self._ends.lower, self._ends.upper
-        if self._window and self._query is not None:
-            return self._composed_in_window(self._window, self._query)
+        if self._window and query is not None:
+            return self._composed_in_window(self._window, query, select)
         bounds = Bounds(
             lower=self._literal(lower.value) if lower else None,
             upper=self._literal(upper.value) if upper else None,
@@ -268,15 +269,15 @@ class PostgresqlSession:
         )
         return compose(
             self._read,
-            self._query,
+            query,
             table=self._table,
             bounds=bounds,
             column=self._ordering,
-            select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
+            select=select,
             collation="C" if self._cursor_type[0] == "text" else "",
         )
 
-    def _composed_in_window(self, window: WindowRead, query: Query) -> Composed:
+    def _composed_in_window(self, window: WindowRead, query: Query, select: Sequence[str]) -> Composed:
         """The query with the window where `:last_value` was compared: only inside it the transactions are seen."""
         name = quote(self._read.cursor or "")
         column = f'{name} COLLATE "C"' if self._cursor_type[0] == "text" else name
@@ -288,7 +289,7 @@ class PostgresqlSession:
             table=self._table,
             bounds=Bounds(),
             column=self._ordering,
-            select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
+            select=select,
             collation="C" if self._cursor_type[0] == "text" else "",
         )
 
@@ -332,6 +333,11 @@ class PostgresqlSession:
 
     def _position(self, text: str) -> Position:
         type_, unit = self._cursor_type
+        if ("infinity" in text and type_ != "text") or text.endswith(" BC"):
+            raise DataError(
+                f"{self._read.cursor} is {text} in some row, which is no watermark to go on from",
+                hint="filter those rows out in a query",
+            )
         if type_ == "timestamptz":
             text = text.replace(" ", "T") + ":00"
         return cursor(text, type_ or "text", unit)
@@ -347,6 +353,30 @@ class PostgresqlSession:
             snapshot = (cur.fetchone() or ("",))[0]
         sql = self._composed.sql if split.name == ROWS else self._null_rows()
         yield from self._reader.batches(str(snapshot), sql, self.describe().schema)
+
+    # --- the read, as it is ---
+
+    def wire(self, columns: Sequence[str], key: Sequence[str]) -> Wire | None:
+        """Binary COPY of a table, or of a plain SELECT from one: of others the highest cursor costs a second run."""
+        looked_at = self._read.columns or self._null_cursors or (self._read.cursor is not None and not self._is_plain)
+        sent = None if looked_at else chosen(self._columns, columns, key)
+        if sent is None:
+            return None
+        statement = self._compose(self._query, sent.select).sql
+        return offered(self._name, self._opened, sent, statement, reached=self._reached)
+
+    def _reached(self) -> Position | None:
+        """The highest cursor of the rows of this read."""
+        if self._read.cursor is None:
+            return None
+        name, query = self._read.cursor, self._query and self._query.without_order()
+        with self._opened.cursor() as cur:
+            cur.execute(
+                f"SELECT q.{quote(name)}::text FROM (\n{self._compose(query, ()).sql}\n) AS q "
+                f"WHERE q.{quote(name)} IS NOT NULL ORDER BY {self._ordering(name)} DESC LIMIT 1"
+            )
+            found = cur.fetchone()
+        return self._position(found[0]) if found is not None else None
 
     def cancel(self) -> None:
         """Break off the read."""

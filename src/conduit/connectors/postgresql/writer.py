@@ -56,6 +56,13 @@ class Encoding:
         jsonb = frozenset(column.name for column in columns if column.type_name == "jsonb")
         return cls(pa.schema(fields), jsonb, casts, stage_types, comparable)
 
+    @classmethod
+    def as_it_is(cls, columns: Sequence[Column]) -> Encoding:
+        """For rows that come in the types of the columns already, encoded by another server."""
+        comparable = {column.name: "{}::text" for column in columns if column.type_name in _WITHOUT_EQUALITY}
+        stage_types = {column.name: column.formatted for column in columns}
+        return cls(pa.schema([]), stage_types=stage_types, comparable=comparable)
+
     def encoder(self) -> pgpq.ArrowToPostgresBinaryEncoder:
         """A fresh encoder for one COPY."""
         plain = pa.schema([pa.field(f.name, schemas.storage(f.type)) for f in self.schema])
