@@ -28,7 +28,7 @@ WITH RECURSIVE plain AS (  -- a domain is the type that it stands on
   FROM plain p JOIN pg_type t ON t.oid = p.type AND t.typtype = 'd'
 )
 SELECT p.attname, t.typname, format_type(p.type, p.modifier), t.typnamespace = 'pg_catalog'::regnamespace,
-       NOT p.attnotnull, c.relpersistence, p.attgenerated <> ''
+       NOT p.attnotnull, c.relpersistence, p.attgenerated <> '', obj_description(c.oid, 'pg_class')
 FROM plain p JOIN pg_type t ON t.oid = p.type AND t.typtype <> 'd' JOIN pg_class c ON c.oid = p.attrelid
 ORDER BY p.attnum
 """
@@ -95,11 +95,13 @@ class Table:
         columns: that rows can be written to; none: there is no such table.
         generated: names of the columns that the server computes.
         durable: it survives a crash of the server (it is not UNLOGGED).
+        comment: what was said of it.
     """
 
     columns: list[Column]
     generated: tuple[str, ...] = ()
     durable: bool = True
+    comment: str | None = None
 
 
 def table(cursor: Cursor, name: str) -> Table:
@@ -107,4 +109,9 @@ def table(cursor: Cursor, name: str) -> Table:
     cursor.execute(_TABLE, (name,))
     rows = cursor.fetchall()
     columns = [Column(*row[:5]) for row in rows if not row[6]]
-    return Table(columns, tuple(row[0] for row in rows if row[6]), all(row[5] != "u" for row in rows))
+    return Table(
+        columns,
+        tuple(row[0] for row in rows if row[6]),
+        all(row[5] != "u" for row in rows),
+        rows[0][7] if rows else None,
+    )

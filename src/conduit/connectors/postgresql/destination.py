@@ -11,12 +11,12 @@ import psycopg2.extensions
 
 from conduit.arrow import pa
 from conduit.connectors import sql, sql_log
-from conduit.connectors.postgresql import catalogue
+from conduit.connectors.postgresql import catalogue, keys
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, mapped
 from conduit.connectors.postgresql.load import PostgresqlLoad
 from conduit.connectors.postgresql.marks import Marks, remove_runs, rows_of_runs
-from conduit.connectors.postgresql.types import Column, created, quote
+from conduit.connectors.postgresql.types import created, quote
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError, ConnectionFailed
 from conduit.marks import Identity, Mark
@@ -78,7 +78,7 @@ class PostgresqlDestination:
     def describe(self, table: str) -> pa.Schema | None:
         """The table's columns, in the types that a source would give them."""
         with mapped(self._name, f"describe {table}"), self._database() as connection, connection.cursor() as cur:
-            columns = self._columns(cur, table)
+            columns = self._table(cur, table).columns
         return pa.schema([column.field() for column in columns]) if columns else None
 
     def begin(self, write: Write) -> Load:
@@ -86,11 +86,11 @@ class PostgresqlDestination:
         sql.require_key(write)
         connection = self._database()
         with mapped(self._name, f"prepare {write.table}"), connection, connection.cursor() as cur:
-            columns = self._prepared(cur, write)
+            table = self._prepared(cur, write)
         with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
             cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on")
         target = catalogue.qualified(self._connection.schema, write.table)
-        return PostgresqlLoad(self._name, connection, write, target, columns, self._marks)
+        return PostgresqlLoad(self._name, connection, write, target, table, self._marks)
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows."""
@@ -135,7 +135,7 @@ class PostgresqlDestination:
             self._opened = connect(self._name, self._connection)
         return self._opened
 
-    def _columns(self, cur: catalogue.Cursor, table: str) -> list[Column]:
+    def _table(self, cur: catalogue.Cursor, table: str) -> catalogue.Table:
         name = catalogue.qualified(self._connection.schema, table)
         found = catalogue.table(cur, name)
         if not found.durable:
@@ -143,7 +143,7 @@ class PostgresqlDestination:
                 f"{self._name}: table {table} is UNLOGGED: a crash of the server empties it, but keeps the mark",
                 hint=f"ALTER TABLE {name} SET LOGGED",
             )
-        return found.columns
+        return found
 
     def _refuse_generated(self, cur: catalogue.Cursor, write: Write) -> None:
         found = catalogue.table(cur, catalogue.qualified(self._connection.schema, write.table))
@@ -154,16 +154,16 @@ class PostgresqlDestination:
                 hint="leave it out of the query",
             )
 
-    def _prepared(self, cur: catalogue.Cursor, write: Write) -> list[Column]:
-        """The columns of the target, after it was created or extended if that was needed."""
-        columns = self._columns(cur, write.table)
-        if columns and not write.add_columns and not self._marks.missing(cur):
-            return columns
+    def _prepared(self, cur: catalogue.Cursor, write: Write) -> catalogue.Table:
+        """The target, after it was created or extended if that was needed."""
+        table = self._table(cur, write.table)
+        if table.columns and not write.add_columns and not self._marks.missing(cur):
+            return table
         self._refuse_generated(cur, write)
         cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         self._create_state_table(cur)
         self._create_table(cur, write)
-        return self._columns(cur, write.table)
+        return self._table(cur, write.table)
 
     def _create_state_table(self, cur: catalogue.Cursor) -> None:
         """Make the table of marks and its log; those that are there need no right to create."""
@@ -172,14 +172,14 @@ class PostgresqlDestination:
             cur.execute(ddl)
 
     def _create_table(self, cur: catalogue.Cursor, write: Write) -> None:
-        """CREATE TABLE or ADD COLUMN; with a key that the loads look rows up by, a primary key."""
+        """CREATE TABLE or ADD COLUMN; the key that the loads look rows up by follows with the rows."""
         target = catalogue.qualified(self._connection.schema, write.table)
-        known = {column.name for column in self._columns(cur, write.table)}
+        known = {column.name for column in self._table(cur, write.table).columns}
         definitions = [f"{quote(field.name)} {created(field)}" for field in write.schema if field.name not in known]
         if not known:
-            key = ", ".join(quote(name) for name in write.key)
-            definitions += [f"PRIMARY KEY ({key})"] if key else []
             cur.execute(f"CREATE TABLE {target} ({', '.join(definitions)})")
+            if write.key:
+                cur.execute(keys.postponed(target))
         elif definitions:
             added = ", ".join(f"ADD COLUMN {definition}" for definition in definitions)
             cur.execute(f"ALTER TABLE {target} {added}")

@@ -10,11 +10,12 @@ import psycopg2.extensions
 
 from conduit.arrow import pa
 from conduit.connectors import sql
-from conduit.connectors.postgresql.catalogue import Cursor
+from conduit.connectors.postgresql import keys
+from conduit.connectors.postgresql.catalogue import Cursor, Table
 from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.removal import remove
-from conduit.connectors.postgresql.types import DIALECT, Column, quote
+from conduit.connectors.postgresql.types import DIALECT, quote
 from conduit.connectors.postgresql.wire import CHUNK, Inflow, fits
 from conduit.connectors.postgresql.writer import CopyStream, Encoding
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
@@ -38,7 +39,7 @@ class PostgresqlLoad:
         connection: psycopg2.extensions.connection,
         write: Write,
         target: str,
-        columns: Sequence[Column],
+        table: Table,
         marks: Marks,
     ) -> None:
         self._name = name
@@ -46,7 +47,8 @@ class PostgresqlLoad:
         self._write = write
         self._target = target
         self._marks = marks
-        by_name = {column.name: column for column in columns}
+        self._key_follows = bool(write.key) and table.comment == keys.FOLLOWS
+        by_name = {column.name: column for column in table.columns}
         self._columns = [by_name[field.name] for field in write.schema]
         self._encoding = Encoding.of(write.schema, self._columns)
         self._staged = sql.needs_stage(write) or bool(self._encoding.casts)
@@ -112,8 +114,11 @@ class PostgresqlLoad:
             if changes_nothing(committed, old, new):
                 self.abort()
                 return committed
+            twins = keys.build(cur, self._target, self._write.key) if self._key_follows and rows else None
             if new is not None:
                 self._marks.move(cur, old, new)
+            if twins is not None:  # no other run has brought them
+                raise twins
         crash_point("load.marked")
         self._commit(committed)
         crash_point("load.committed")
