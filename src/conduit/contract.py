@@ -27,6 +27,9 @@ SchemaChanges = Literal["add", "ignore", "fail"]
 Ability = Literal["append", "merge", "replace", "leave_out_present", "checkpoints", "add_columns", "repair"]
 """What a destination can be asked for. `leave_out_present` is append that skips keys it already holds."""
 
+SHRINK = 0.1
+"""The share of a table's rows that a replace or a repair may take away without being told so."""
+
 CURSOR_TEXT = "__conduit_cursor"
 """A column that a source may add to its batches: the cursor as the source itself prints it, when the typed
 column cannot carry it exactly. The watermark is read from it, and it is taken out before the write."""
@@ -235,6 +238,7 @@ class Write:
         add_columns: fields of `schema` that the existing table lacks and that are to be added.
         run_id: the run, for names of staged things.
         refuse_duplicate_keys: two rows of one key in this commit are an error, not superseded.
+        allow_shrink: (replace) the share of the table's rows that may be gone after it; see `shrink.refuse`.
     """
 
     identity: Identity
@@ -250,6 +254,7 @@ class Write:
     update: Mapping[str, str] = field(default_factory=dict)
     add_columns: tuple[str, ...] = ()
     refuse_duplicate_keys: bool = False
+    allow_shrink: float = SHRINK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +301,7 @@ class Load(Protocol):
 
         Raises:
             Fenced: the mark is not `old` any more; nothing was written.
+            StateConflict: a replace would take away more rows than it may; nothing was written.
             OutcomeUnknown: the connection broke after COMMIT was sent.
             ConnectionFailed, DataError, ConfigError: nothing was written.
         """

@@ -83,7 +83,7 @@ class ConnectionFailed(ConduitError):
 
 
 class StateConflict(ConduitError):
-    """State file, mark and data disagree in a way that only a person can settle."""
+    """State file, mark and data disagree in a way that only a person can settle, or too many rows would be gone."""
 
     exit_code = 4
 

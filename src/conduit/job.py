@@ -42,6 +42,7 @@ class Job:
     Attributes:
         full_refresh: forget the watermark and replace the table.
         backfill: load this range instead of what is new.
+        allow_shrink: the share of its rows that a table may lose; None: as the resource says.
         watch: told about progress.
     """
 
@@ -52,6 +53,7 @@ class Job:
     run_id: str
     full_refresh: bool = False
     backfill: Backfill | None = None
+    allow_shrink: float | None = None
     watch: Callable[[Event], None] = field(default=lambda _: None)
 
     @property
@@ -63,6 +65,11 @@ class Job:
     def stamp(self) -> str | None:
         """The run id that every row carries; None: rows carry none."""
         return self.run_id if self.resource.metadata_columns else None
+
+    @property
+    def may_shrink(self) -> float:
+        """The share of its rows that the table may lose when it is replaced."""
+        return self.resource.allow_shrink if self.allow_shrink is None else self.allow_shrink
 
     @property
     def private(self) -> Path:

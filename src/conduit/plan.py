@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from conduit import planning
+from conduit import planning, replacing
 from conduit.arrow import pa
 from conduit.config.load import load
-from conduit.config.models import Resource
-from conduit.contract import Described, SupportsEstimate
+from conduit.contract import Described, Estimate, SupportsEstimate
 from conduit.errors import ConduitError, exit_code
 from conduit.job import Backfill, Job, choose, opened, refuse_backfill
 from conduit.marks import mark_of
@@ -71,6 +70,7 @@ def plan(
     *,
     full_refresh: Sequence[str] = (),
     backfill: Backfill | None = None,
+    allow_shrink: float | None = None,
     sources: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[ResourcePlan]:
@@ -94,6 +94,7 @@ def plan(
                 run_id="plan",
                 full_refresh=resource.name in full_refresh,
                 backfill=backfill,
+                allow_shrink=allow_shrink,
             )
             plans.append(plan_resource(job))
     return plans
@@ -137,7 +138,6 @@ def _look(job: Job, found: ResourcePlan) -> None:
     found.rows = 0 if until.nothing_new else estimate.rows if estimate else None
     found.rows_exact = until.nothing_new or (estimate is not None and estimate.exact)
     found.changes = _changes(job, described, target)
-    found.destructive = _destructive(found.mode, job.resource, exists=_exists(job))
     found.notes = [
         *report.notes,
         *watermark.notes,
@@ -145,6 +145,20 @@ def _look(job: Job, found: ResourcePlan) -> None:
         *planning.order_notes(job, described, shape),
         *target.notes,
     ]
+    if _exists(job):
+        _destroy(job, found, exact=found.rows_exact and not described.null_cursors)
+
+
+def _destroy(job: Job, found: ResourcePlan, *, exact: bool) -> None:
+    """What would remove or overwrite rows; an error when a run would be refused because too many would go."""
+    resource = job.resource
+    if found.mode == "merge":
+        found.destructive = [f"rows of {resource.into} with the same {', '.join(resource.primary_key)} are updated"]
+    if found.mode == "replace":
+        unknown = found.rows is None or resource.transform is not None
+        there, coming = replacing.rows_there(job), None if unknown else Estimate(found.rows or 0, exact)
+        found.destructive = [replacing.told(resource.into, there, coming)]
+        found.notes += replacing.refuse(job, there, coming)
 
 
 def _exists(job: Job) -> bool:
@@ -162,18 +176,6 @@ def _changes(job: Job, described: Described, target: Reconciled) -> list[str]:
     added = [target.schema.field(name) for name in target.added]
     lines = [f"add column {field.name} {field.type}" for field in added]
     return lines + [f"ignore column {name} {described.schema.field(name).type}" for name in target.ignored]
-
-
-def _destructive(mode: str, resource: Resource, *, exists: bool) -> list[str]:
-    if not exists:
-        return []
-    if mode == "replace":
-        return [f"all rows of {resource.into} are replaced"]
-    return (
-        [f"rows of {resource.into} with the same {', '.join(resource.primary_key)} are updated"]
-        if mode == "merge"
-        else []
-    )
 
 
 def preview(

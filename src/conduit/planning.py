@@ -215,6 +215,7 @@ def write_request(job: Job, plan: Plan, target: Reconciled, *, new_table: bool) 
         update=resource.update,
         add_columns=target.added,
         refuse_duplicate_keys=resource.accumulates,
+        allow_shrink=job.may_shrink,
     )
 
 

@@ -56,6 +56,7 @@ def run(
     *,
     full_refresh: Sequence[str] = (),
     backfill: Backfill | None = None,
+    allow_shrink: float | None = None,
     sources: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
     watch: Callable[[Event], None] | None = None,
@@ -67,6 +68,7 @@ def run(
         resources: names to run; none: all.
         full_refresh: names whose watermark is forgotten and whose table is replaced.
         backfill: load a range of the cursor instead of what is new (merge only).
+        allow_shrink: the share of its rows that a table may lose when it is replaced; None: as its resource says.
         sources: Python objects (a DataFrame, an Arrow table, an iterator, a function of the last value) for sources
             of `type: python`, by name.
         environment: what `${VAR}` sees; the process's own when left out.
@@ -94,6 +96,7 @@ def run(
                 run_id=run_id,
                 full_refresh=resource.name in full_refresh,
                 backfill=backfill,
+                allow_shrink=allow_shrink,
                 watch=watch or (lambda _: None),
             )
             reports.append(run_resource(job))

@@ -73,10 +73,11 @@ def test_append_adds_merge_updates_and_replace_empties(tmp_path: Path, lake: Duc
     merged = commit(lake, rows(id=[2, 3, 1], v=[21, 30, 10]), mark(2), mark(3), **merge)
     assert merged == Committed(inserted=1, updated=1, already_present=1)
     assert commit(lake, rows(id=[7], v=[70]), mark(3), mark(7)) == Committed(inserted=1)
-    replaced = commit(lake, rows(id=[1, 2, 9], v=[11, 20, 90]), mark(7), mark(9), mode="replace")
+    replaced = commit(lake, rows(id=[1, 2, 9], v=[11, 20, 90]), mark(7), mark(9), mode="replace", allow_shrink=0.25)
     assert replaced == Committed(inserted=3, deleted=4)
     assert look(lake, tmp_path, "SELECT * FROM t ORDER BY id") == [(1, 11), (2, 20), (9, 90)]
-    assert commit(lake, rows(id=[1], v=[1]).slice(1), mark(9), mark(9), mode="replace") == Committed(deleted=3)
+    emptied = commit(lake, rows(id=[1], v=[1]).slice(1), mark(9), mark(9), mode="replace", allow_shrink=1.0)
+    assert emptied == Committed(deleted=3)
     assert look(lake, tmp_path, "SELECT count(*) FROM t") == [(0,)]
 
 

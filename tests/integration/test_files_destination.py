@@ -66,10 +66,10 @@ def test_two_loads_on_one_old_mark_commit_once(form: str, tmp_path: Path) -> Non
 def test_a_replace_leaves_only_its_own_rows(form: str, tmp_path: Path) -> None:
     to = destination(form, tmp_path)
     commit(to, ids(1, 10), None, mark(10))
-    replaced = commit(to, ids(5, 6), mark(10), mark(11), mode="replace")
+    replaced = commit(to, ids(5, 6), mark(10), mark(11), mode="replace", allow_shrink=0.8)
     assert (replaced.inserted, replaced.deleted) == (2, 10)
     assert found_ids(form, tmp_path) == [5, 6]
-    assert commit(to, ids(1, 0), mark(11), mark(12), mode="replace").deleted == 2
+    assert commit(to, ids(1, 0), mark(11), mark(12), mode="replace", allow_shrink=1.0).deleted == 2
     assert records(form, tmp_path) == []
     assert commit(to, ids(7, 7), mark(12), mark(13)).inserted == 1
     assert found_ids(form, tmp_path) == [7]

@@ -128,6 +128,39 @@ def test_a_file_of_others_that_does_not_fit_is_refused_and_stays(form: str, old:
     assert (tmp_path / form).read_bytes() == old
 
 
+@pytest.mark.parametrize(
+    ("form", "old"),
+    [
+        ("t.csv", b'id,text\r\n1,a\r\n2,"b\nb"\r\n3,c\r\n'),
+        ("t.json", b'[{"id": 1}, {"id": 2},\n {"id": 3}]'),
+        ("t.ndjson", b'{"id": 1}\n{"id": 2}\n{"id": 3}'),
+    ],
+)
+def test_the_rows_of_a_file_of_others_are_counted_before_it_is_replaced(form: str, old: bytes, tmp_path: Path) -> None:
+    (tmp_path / form).write_bytes(old)
+    to = destination(form, tmp_path)
+    with pytest.raises(StateConflict, match="has 3 rows and would have 1;"):
+        commit(to, ids(9, 9), None, mark(9), mode="replace")
+    assert (tmp_path / form).read_bytes() == old
+    assert commit(to, ids(7, 9), None, mark(9), mode="replace").deleted == 3
+
+
+def test_rows_that_were_appended_to_a_file_of_others_are_not_the_only_ones(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"id,text\n1,a\n2,b\n3,c\n")
+    to = destination("t.csv", tmp_path)
+    commit(to, ids(4, 4), None, mark(4))
+    with pytest.raises(StateConflict, match="has 4 rows and would have 1;"):
+        commit(to, ids(9, 9), mark(4), mark(9), mode="replace")
+
+
+def test_a_file_of_others_that_cannot_be_counted_is_replaced_only_when_any_number_may_go(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b'id,text\n1,"a\n')
+    to = destination("t.csv", tmp_path)
+    with pytest.raises(DataError, match=r"t\.csv"):
+        commit(to, ids(9, 9), None, mark(9), mode="replace")
+    assert commit(to, ids(9, 9), None, mark(9), mode="replace", allow_shrink=1.0).inserted == 1
+
+
 @every_file
 def test_a_file_holds_one_table_with_one_set_of_columns(form: str, tmp_path: Path) -> None:
     to = destination(form, tmp_path)

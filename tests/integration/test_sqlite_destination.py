@@ -61,10 +61,10 @@ def test_append_adds_merge_updates_and_replace_empties(tmp_path: Path) -> None:
     assert merged == Committed(inserted=1, updated=1, already_present=1)
     assert raw(tmp_path, "SELECT * FROM t ORDER BY id") == [(1, 10), (2, 21), (3, 30)]
     assert commit(lake, rows(id=[7], v=[70]), mark(3), mark(7)) == Committed(inserted=1)
-    replaced = commit(lake, rows(id=[1, 9], v=[11, 90]), mark(7), mark(9), mode="replace")
+    replaced = commit(lake, rows(id=[1, 9], v=[11, 90]), mark(7), mark(9), mode="replace", allow_shrink=0.5)
     assert replaced == Committed(inserted=2, deleted=4)
     assert raw(tmp_path, "SELECT * FROM t ORDER BY id") == [(1, 11), (9, 90)]
-    emptied = commit(lake, rows(id=[1], v=[1]).slice(1), mark(9), mark(9), mode="replace")
+    emptied = commit(lake, rows(id=[1], v=[1]).slice(1), mark(9), mark(9), mode="replace", allow_shrink=1.0)
     assert emptied == Committed(deleted=2)
     assert raw(tmp_path, "SELECT count(*) FROM t") == [(0,)]
 

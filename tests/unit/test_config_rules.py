@@ -56,6 +56,9 @@ RULES = {
                             "of: boolean")),
     "decimal too wide": ("table: t, mode: replace, columns: {a: decimal(40)}", "columns.a: unknown type 'decimal(40)'"),
     "comma in braces": ("table: t, mode: replace, columns: {a: decimal(12,2)}", "columns.2): a comma ends a value"),
+    "more than all rows": ("table: t, mode: replace, allow_shrink: 1.5", "allow_shrink: expected a number <= 1.0"),
+    "fewer than no rows": ("table: t, mode: replace, allow_shrink: -1", "allow_shrink: expected a number >= 0.0"),
+    "no share": ("table: t, mode: replace, allow_shrink: half", "allow_shrink: expected a number, found 'half'"),
     "changed files of SQL": ("table: t, mode: replace, on_changed_file: reload", ("on_changed_file: only a source of "
                              "files has files that change")),
 }  # fmt: skip

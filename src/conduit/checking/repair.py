@@ -15,21 +15,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from conduit import locks
+from conduit import locks, shrink
 from conduit.checking.comparison import by_ranges, by_rows
 from conduit.checking.differing import Difference, Differing, differing
 from conduit.checking.replacement import Replacement, replacement
 from conduit.checking.scope import Scope, scope
 from conduit.config.load import load
 from conduit.config.models import Project
+from conduit.contract import SHRINK
 from conduit.errors import ConduitError, ConfigError, StateConflict
 from conduit.history import utc_now
 from conduit.job import Job, choose, opened
 from conduit.report import ResourceReport
 from conduit.run import keep_history
-
-SHRINK = 0.1
-"""The share of a table's rows that a repair may take away without being told so."""
 
 Status = Literal["nothing to repair", "planned", "repaired", "failed"]
 
@@ -167,12 +165,12 @@ def _require_repairable(found: Scope, done: Repair, heaps: Differing, allow_shri
         StateConflict: the table would shrink too much, or rows of the next run cannot be told from those to repair.
         ConfigError: the rows have columns that are not loaded.
     """
-    name, lost = found.job.resource.name, done.removed - done.inserted
-    if lost > allow_shrink * done.target_rows:
-        share = lost / done.target_rows
+    name, lost, before = found.job.resource.name, done.removed - done.inserted, done.target_rows
+    if shrink.is_too_much(before, before - lost, allow_shrink):
         raise StateConflict(
-            f"{name}: the repair would take {lost:,} of {done.target_rows:,} rows ({share:.1%}) from {done.table}",
-            hint=f"look at them with `--plan --allow-shrink {share:.2f}`; without --plan it does it",
+            f"{name}: the repair would take {lost:,} of {before:,} rows ({lost / before:.1%}) from {done.table}",
+            hint=f"look at them with `--plan --allow-shrink {shrink.enough(before, before - lost)}`; without --plan it "
+            "does it",
         )
     if not found.key and heaps.explained():
         raise StateConflict(

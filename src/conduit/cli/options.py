@@ -43,6 +43,13 @@ def range_options(function: Command) -> Command:
     return function
 
 
+def shrink_option(function: Command) -> Command:
+    """`--allow-shrink`."""
+    return click.option(
+        "--allow-shrink", type=click.FloatRange(0, 1), metavar="SHARE", help="Share of its rows a table may lose."
+    )(function)
+
+
 def backfill_of(start: str | None, end: str | None) -> Backfill | None:
     """The range of `--from` and `--to`.
 

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 import click
 
-from conduit.cli.options import backfill_of, file_argument, output_option, range_options, resources_argument
+from conduit.cli.options import (
+    backfill_of,
+    file_argument,
+    output_option,
+    range_options,
+    resources_argument,
+    shrink_option,
+)
 from conduit.cli.tables import plan_text
 from conduit.plan import ResourcePlan, plan, plans_exit_code
 from conduit.secrets import scrub
@@ -17,6 +24,7 @@ from conduit.secrets import scrub
 @file_argument
 @resources_argument
 @range_options
+@shrink_option
 @output_option
 @click.pass_context
 def command(
@@ -26,10 +34,14 @@ def command(
     full_refresh: tuple[str, ...],
     start: str | None,
     end: str | None,
+    *,
+    allow_shrink: float | None,
     output: str,
 ) -> None:
     """Show, per resource: statement, bounds, rows, changes of the table, what is destructive. Change nothing."""
-    plans = plan(file, resources, full_refresh=full_refresh, backfill=backfill_of(start, end))
+    plans = plan(
+        file, resources, full_refresh=full_refresh, backfill=backfill_of(start, end), allow_shrink=allow_shrink
+    )
     show_plans(plans, output)
     ctx.exit(plans_exit_code(plans))
 

@@ -6,9 +6,10 @@ import json
 
 import click
 
-from conduit.checking.repair import SHRINK, Repair, repair
+from conduit.checking.repair import Repair, repair
 from conduit.cli.options import FILE, output_option
 from conduit.cli.verify import difference_lines
+from conduit.contract import SHRINK
 from conduit.secrets import scrub
 
 

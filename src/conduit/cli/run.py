@@ -7,7 +7,14 @@ import sys
 
 import click
 
-from conduit.cli.options import backfill_of, file_argument, output_option, range_options, resources_argument
+from conduit.cli.options import (
+    backfill_of,
+    file_argument,
+    output_option,
+    range_options,
+    resources_argument,
+    shrink_option,
+)
 from conduit.cli.plan import show_plans
 from conduit.cli.progress import watching
 from conduit.cli.tables import preview_text, report_text
@@ -21,6 +28,7 @@ from conduit.secrets import scrub
 @file_argument
 @resources_argument
 @range_options
+@shrink_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done, as `conduit plan` does.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show the first N rows; write nothing.")
 @output_option
@@ -33,6 +41,7 @@ def command(
     start: str | None,
     end: str | None,
     *,
+    allow_shrink: float | None,
     dry_run: bool,
     limit: int | None,
     output: str,
@@ -42,12 +51,19 @@ def command(
     if limit is not None:
         _preview(file, resources, limit, output)
     elif dry_run:
-        plans = plan(file, resources, full_refresh=full_refresh, backfill=backfill)
+        plans = plan(file, resources, full_refresh=full_refresh, backfill=backfill, allow_shrink=allow_shrink)
         show_plans(plans, output)
         ctx.exit(plans_exit_code(plans))
     else:
         with watching(sys.stderr) as watch:
-            report = run(file, resources, full_refresh=full_refresh, backfill=backfill, watch=watch)
+            report = run(
+                file,
+                resources,
+                full_refresh=full_refresh,
+                backfill=backfill,
+                allow_shrink=allow_shrink,
+                watch=watch,
+            )
         text = json.dumps(report.as_dict(), indent=2) if output == "json" else report_text(report)
         click.echo(scrub(text))
         ctx.exit(report.exit_code)

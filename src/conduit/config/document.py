@@ -74,6 +74,10 @@ class ResourceKeys(Defaults, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         OnChange | None,
         Meta(description="Rows changed or deleted in an Iceberg source since the last run: error (default) or ignore."),
     ] = None
+    allow_shrink: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Share of its rows that the table may lose when it is replaced: 0.1 (the default) to 1, any."),
+    ] = None
     transform: Annotated[
         NotEmpty | None,
         Meta(description="SELECT of DuckDB over `batch`, the new rows; what it gives is written in their place."),

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from conduit import secrets
-from conduit.contract import Ability, Mode, OnChange, OnNull, SchemaChanges
+from conduit.contract import SHRINK, Ability, Mode, OnChange, OnNull, SchemaChanges
 
 Safety = Literal["auto", "xid_window", "lag", "none"]
 OnChangedFile = Literal["error", "reload"]
@@ -153,6 +153,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
         batch_size: rows of a batch; None: the connector's own.
         on_changed_file: a loaded file that changed: error, or load it again (merge).
         on_change: rows that were changed or deleted in a source that is read by snapshots: error, or ignore them.
+        allow_shrink: the share of its rows that the table may lose when it is replaced.
         transform: SQL over `batch`, the rows of one commit; None: they are written as they are read.
         where: `ingest.yml:12`, for messages.
     """
@@ -174,6 +175,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int | None = None
     on_changed_file: OnChangedFile = "error"
     on_change: OnChange = "error"
+    allow_shrink: float = SHRINK
     transform: str | None = None
     where: str = ""
 

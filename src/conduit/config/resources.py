@@ -18,7 +18,7 @@ from conduit.config.nodes import MappingNode, Node, ScalarNode
 from conduit.config.problems import Problems, did_you_mean
 from conduit.config.rules import Line
 from conduit.config.scalars import said
-from conduit.contract import OnChange, SchemaChanges
+from conduit.contract import SHRINK, OnChange, SchemaChanges
 
 
 def resources(
@@ -111,6 +111,7 @@ def _resource(line: Line) -> Resource | None:
         batch_size=cast("int | None", _or(line.setting("batch_size"), None)),
         on_changed_file=cast("OnChangedFile", _or(line.setting("on_changed_file"), "error")),
         on_change=cast("OnChange", _or(line.setting("on_change"), "error")),
+        allow_shrink=SHRINK if keys.allow_shrink is None else keys.allow_shrink,
         transform=keys.transform,
         where=f"{line.problems.file}:{line.draft.node.line}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -24,7 +25,7 @@ from conduit.contract import (
     SupportsStreaming,
     Write,
 )
-from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, Fenced
+from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, Fenced, StateConflict
 from conduit.marks import Mark, mark_of
 from conduit.testing.samples import ROWS, TABLE, batches, identity, mark, write
 
@@ -216,13 +217,52 @@ class DestinationPromises:
             return
         self._append(place, [1, 2], None, mark(2))
         with closing(self.make(place)) as destination:
-            load = destination.begin(write("replace", run="run-2"))
+            load = destination.begin(write("replace", run="run-2", allow_shrink=0.0))
             staged = stage(load, batches([2, 7]))
             assert self._seen_by_others(place) in ([1, 2], None)
             load.commit([staged], mark(2), mark(7, run="run-2"))
         assert self._ids(place) == [2, 7]
-        self._commit(place, write("replace", run="run-3"), iter(()), mark(7, run="run-2"), mark(8, run="run-3"))
+        emptied = write("replace", run="run-3", allow_shrink=1.0)
+        self._commit(place, emptied, iter(()), mark(7, run="run-2"), mark(8, run="run-3"))
         assert self.rows(place) == []
+
+    def test_a_replace_takes_no_more_rows_than_it_may(self, place: Path) -> None:
+        if "replace" in self.cannot():
+            assert len(self.cannot()["replace"]) > 20
+            return
+        self._append(place, list(range(1, 11)), None, mark(10))
+        for ids, allowed in (([1] * 8, 0.1), ([1] * 9, 0.0), ([], 0.99)):
+            with pytest.raises(StateConflict, match=TABLE) as caught:
+                self._replace(place, ids, allowed, mark(10), mark(11, run="run-2"))
+            assert "10 rows" in caught.value.message
+            assert "--allow-shrink" in caught.value.hint
+            assert self._ids(place) == list(range(1, 11))
+            assert self._mark(place) == mark(10)
+        self._replace(place, list(range(1, 10)), 0.1, mark(10), mark(11, run="run-2"))
+        assert self._ids(place) == list(range(1, 10))
+        self._replace(place, [], 1.0, mark(11, run="run-2"), mark(12, run="run-3"))
+        self._replace(place, [], 0.0, mark(12, run="run-3"), mark(13, run="run-4"))
+        assert self.rows(place) == []
+
+    def test_rows_that_come_while_a_replace_is_staged_are_counted_or_stay(self, place: Path) -> None:
+        if "replace" in self.cannot():
+            assert len(self.cannot()["replace"]) > 20
+            return
+        self._append(place, [1, 2], None, mark(2))
+        first, second = self.make(place), self.make(place)
+        with closing(first), closing(second):
+            load = first.begin(write("replace", run="run-2"))
+            staged = stage(load, batches([1, 2]))
+            try:
+                other = second.begin(write(run="run-3", resource="another"))
+                other.commit([stage(other, batches([3, 4, 5]))], None, mark(5, resource="another", run="run-3"))
+            except Busy:  # a system with one writer
+                load.abort()
+                return
+            with contextlib.suppress(StateConflict):
+                load.commit([staged], mark(2), mark(9, run="run-2"))
+            load.abort()
+        assert self._ids(place) == [1, 2, 3, 4, 5]
 
     def test_it_adds_a_column_or_says_why_not(self, place: Path) -> None:
         if "add_columns" in self.cannot():
@@ -301,6 +341,9 @@ class DestinationPromises:
                 return load.commit([stage(load, rows)], old, new)
             finally:
                 load.abort()
+
+    def _replace(self, place: Path, ids: list[int], allowed: float, old: Mark, new: Mark) -> None:
+        self._commit(place, write("replace", run=new.run_id, allow_shrink=allowed), batches(ids), old, new)
 
     def _ids(self, place: Path) -> list[int]:
         return sorted(row[0] for row in self.rows(place))

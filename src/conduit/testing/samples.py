@@ -34,9 +34,16 @@ def batches(ids: Sequence[int], *, name: str = "n", schema: pa.Schema = ROWS) ->
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def write(mode: Mode = "append", *, schema: pa.Schema = ROWS, run: str = "run-1", **more: Any) -> Write:
+def write(
+    mode: Mode = "append",
+    *,
+    schema: pa.Schema = ROWS,
+    run: str = "run-1",
+    resource: str = "promises",
+    **more: Any,
+) -> Write:
     """A request to write the sample table."""
-    return Write(identity=identity(), table=TABLE, mode=mode, schema=schema, run_id=run, cursor="id", **more)
+    return Write(identity=identity(resource), table=TABLE, mode=mode, schema=schema, run_id=run, cursor="id", **more)
 
 
 def mark(value: int | None, *, since: Position | None = None, run: str = "run-1", resource: str = "promises") -> Mark:

@@ -11,6 +11,7 @@ from itertools import chain
 
 import duckdb
 
+from conduit import shrink
 from conduit.arrow import pa
 from conduit.connectors import sql, sql_log
 from conduit.connectors.duckdb.connection import Database
@@ -169,6 +170,7 @@ class DuckdbLoad:
         self._require_all()
         rows = sum(part.rows for part in staged)
         committed = self._merge(rows) if self._staged else Committed(inserted=rows, deleted=self._deleted)
+        shrink.refuse(self._write, before=committed.deleted, after=committed.inserted)
         if changes_nothing(committed, old, new):
             self.abort()
             return committed

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from conduit import shrink
 from conduit.arrow import pa, pq
 from conduit.config.names import table_problem
 from conduit.connectors.files import dataset, disk, foreign
@@ -194,7 +195,12 @@ class DirectoryLoad:
             committed, parts = self._rows.settle(staged_parts(staged), publication.load)
             if not (committed.inserted or moves(old, new) or self._removes_rows()):
                 return committed
-            deleted = publication.publish(parts, self._rows.schema, old, new, expect=self._require_table)
+
+            def expect(before: LoadRecord | None) -> None:
+                self._require_table(before)
+                shrink.refuse(self._write, before=before.rows if before else 0, after=committed.inserted)
+
+            deleted = publication.publish(parts, self._rows.schema, old, new, expect=expect)
         committed = replace(committed, deleted=deleted)
         publication.make_durable(committed)
         return committed

@@ -39,13 +39,36 @@ def _csv_columns(path: Path, connection: duck.Connection) -> list[str]:
 
 
 def _json_columns(destination: str, path: Path, connection: duck.Connection) -> list[str]:
-    layout = "array" if path.suffix.lower() == ".json" else "newline_delimited"
-    scan = f"read_json_objects({duck.file_literal(path)}, format={duck.literal(layout)})"
-    others = connection.sql(f"SELECT count(*) FROM {scan} WHERE json_type(json) <> 'OBJECT'").fetchall()
+    objects = _objects(path)
+    others = connection.sql(f"SELECT count(*) FROM {objects} WHERE json_type(json) <> 'OBJECT'").fetchall()
     if others[0][0]:
         raise DataError(f"{destination}: {path.name} holds {others[0][0]} records that are no objects")
-    found = connection.sql(f"SELECT json_keys(json) FROM {scan} LIMIT 1").fetchall()
+    found = connection.sql(f"SELECT json_keys(json) FROM {objects} LIMIT 1").fetchall()
     return list(found[0][0]) if found else []
+
+
+def _objects(path: Path) -> str:
+    """The table function for the records of a JSON file."""
+    layout = "array" if path.suffix.lower() == ".json" else "newline_delimited"
+    return f"read_json_objects({duck.file_literal(path)}, format={duck.literal(layout)})"
+
+
+def rows_of(destination: str, path: Path) -> int:
+    """How many rows the file holds.
+
+    Raises:
+        DataError: the file is not what its name says.
+    """
+    with reading(destination, path.name), closing(duck.connect()) as connection:
+        if path.suffix.lower() != ".csv":
+            found = connection.sql(f"SELECT count(*) FROM {_objects(path)}").fetchall()
+        else:
+            dialect = CsvSourceConnection(path=str(path))
+            header = csv_lines.first_record(path, dialect)
+            if not header:
+                return 0
+            found = connection.sql(f"SELECT count(*) FROM {scan([path], header, dialect)}").fetchall()
+    return int(found[0][0])
 
 
 def line_end(path: Path) -> LineEnd:

@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         sha256: of the content; empty: there is no file.
         marks: all marks of the table in it.
         schema: its columns, as a base64 Arrow schema; empty when unknown.
-        rows: rows in it that conduit wrote.
+        rows: rows in it; 0 with an empty schema: unknown.
         format: version of this structure.
     """
 

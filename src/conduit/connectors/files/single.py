@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conduit import state_log
+from conduit import shrink, state_log
 from conduit.arrow import pa
 from conduit.connectors.files import dataset, disk, foreign
 from conduit.connectors.files.config import FileDestinationConnection
@@ -212,13 +212,15 @@ class SingleFileLoad:
             current = self._file.current()
             marks = swapped(current.marks, old, new, self._write.table)
             self._require_columns(current)
-            if not (committed.inserted or moves(old, new) or (self._replaces and current.rows)):
+            before = self._rows_of(current)
+            shrink.refuse(self._write, before=before, after=committed.inserted)
+            if not (committed.inserted or moves(old, new) or (self._replaces and before)):
                 return committed
             if committed.inserted or self._replaces:
-                self._put(current, marks, parts)
+                self._put(current, before, marks, parts)
             else:
                 self._file.record(current, _with_marks(current, marks))
-            committed = replace(committed, deleted=current.rows if self._replaces else 0)
+            committed = replace(committed, deleted=before if self._replaces else 0)
             self._make_durable(committed)
         return committed
 
@@ -233,7 +235,13 @@ class SingleFileLoad:
                 f"{self._file.name}: another resource gave {self._file.path.name} its columns meanwhile", retryable=True
             )
 
-    def _put(self, current: Entry, marks: tuple[Mark, ...], parts: Sequence[Part]) -> None:
+    def _rows_of(self, current: Entry) -> int:
+        """The rows in the file; those of a file that somebody else wrote are counted, unless any number may go."""
+        if current.schema or not current.size or (self._replaces and self._write.allow_shrink >= 1):
+            return current.rows
+        return foreign.rows_of(self._file.name, self._file.path)
+
+    def _put(self, current: Entry, before: int, marks: tuple[Mark, ...], parts: Sequence[Part]) -> None:
         """Write the file anew, then its entry, then rename."""
         fresh = self._replaces or not current.size
         content = self._content.replaced(parts) if fresh else self._content.appended(parts)
@@ -244,7 +252,7 @@ class SingleFileLoad:
             sha256=sha256,
             marks=marks,
             schema=dataset.schema_text(self._rows.schema),
-            rows=(0 if fresh else current.rows) + sum(part.rows for part in parts),
+            rows=(0 if fresh else before) + sum(part.rows for part in parts),
         )
         if self._file.current() != current:
             raise ConnectionFailed(f"{self._file.name}: {self._file.path} changed while it was written", retryable=True)

@@ -11,6 +11,7 @@ import polars as pl
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from conduit import shrink
 from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.iceberg.expressions import expressions
@@ -102,6 +103,7 @@ class IcebergLoad:
 
         def committed(table: Table) -> Committed:
             replaced = pinned(table).count() if self._write.mode == "replace" else 0
+            shrink.refuse(self._write, before=replaced, after=rows)
             return Committed(inserted=rows, deleted=replaced)
 
         def change(table: Table) -> Change | None:

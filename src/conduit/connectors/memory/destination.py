@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from conduit import schemas
+from conduit import schemas, shrink
 from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.memory.config import MemoryConnection
@@ -74,6 +74,7 @@ class MemoryLoad:
         crash_point("load.staged")
         with self._store.lock:
             result, committed = self._applied()
+            shrink.refuse(self._write, before=committed.deleted, after=committed.inserted)
             if changes_nothing(committed, old, new):
                 return committed
             if new is not None:

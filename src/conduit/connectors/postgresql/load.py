@@ -8,6 +8,7 @@ from contextlib import closing
 import psycopg2
 import psycopg2.extensions
 
+from conduit import shrink
 from conduit.arrow import pa
 from conduit.connectors import sql
 from conduit.connectors.postgresql import keys
@@ -111,6 +112,7 @@ class PostgresqlLoad:
             self._begin(cur)
             crash_point("load.staged")
             committed = self._apply(cur, rows)
+            shrink.refuse(self._write, before=committed.deleted, after=committed.inserted)
             if changes_nothing(committed, old, new):
                 self.abort()
                 return committed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from conduit import shrink
 from conduit.arrow import pa
 from conduit.connectors import sql, sql_log
 from conduit.connectors.sqlite import catalogue
@@ -150,6 +151,7 @@ class SqliteLoad:
         crash_point("load.staged")
         rows = sum(part.rows for part in staged)
         committed = self._merge(rows) if self._staged else Committed(inserted=rows, deleted=self._deleted)
+        shrink.refuse(self._write, before=committed.deleted, after=committed.inserted)
         if changes_nothing(committed, old, new):
             self.abort()
             return committed
