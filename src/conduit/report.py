@@ -83,12 +83,30 @@ class ResourceReport:
 
     @property
     def balanced(self) -> bool:
-        """Whether every row that was read is accounted for."""
+        """Whether every row that was read is accounted for, once: no part makes up for another."""
+        if self.below_zero:
+            return False
         apart = self.filtered + self.quarantined
         landed = self.written + self.already_present + self.superseded
         if self.transformed:
             return self.read == self.transformed + apart and self.made == landed
         return self.read == landed + apart
+
+    @property
+    def below_zero(self) -> list[str]:
+        """The parts that are less than nothing, which only a bug makes them."""
+        parts = {
+            "read": self.read,
+            "inserted": self.inserted,
+            "updated": self.updated,
+            "already present": self.already_present,
+            "superseded": self.superseded,
+            "filtered": self.filtered,
+            "quarantined": self.quarantined,
+            "transformed": self.transformed,
+            "made": self.made,
+        }
+        return [f"{name} {count:,}" for name, count in parts.items() if count < 0]
 
     def equation(self) -> str:
         """`read 13 = written 3 + already present 10`; parts that are 0 are left out.

@@ -294,7 +294,7 @@ def settle_counts(report: ResourceReport, stream: Stream, handed_out: int) -> No
     """Close the equation of the run.
 
     Raises:
-        InternalError: rows are unaccounted for.
+        InternalError: rows are unaccounted for, or a part of the equation is below 0.
     """
     report.read += stream.filtered
     report.filtered += stream.filtered
@@ -310,7 +310,8 @@ def require_balance(report: ResourceReport, read: int) -> None:
         InternalError: one is missing in the report, or counted twice.
     """
     if not report.balanced:
-        raise InternalError(f"{report.resource}: {read} rows were read, but {report.equation()}")
+        parts = ", ".join([report.equation(), *report.below_zero])
+        raise InternalError(f"{report.resource}: {read} rows were read, but {parts}")
 
 
 def record(job: Job, report: ResourceReport, mark: Mark | None) -> None:

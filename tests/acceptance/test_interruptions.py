@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -145,6 +146,41 @@ def test_a_locked_table_is_busy_and_changes_nothing(database: Database, project:
     holder.rollback()
     holder.close()
     assert report.exit_code == 75, report.error
+    assert conduit.run(project.folder / "ingest.yml")["r"].written == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT e.id FROM e, lo_create(4711)",
+        "SELECT e.id FROM e, pg_advisory_lock(4711)",
+        "SELECT e.id FROM e, pg_advisory_xact_lock(4711)",
+        "WITH once AS MATERIALIZED (SELECT pg_advisory_lock(4711)) SELECT id FROM e, once",
+    ],
+)
+def test_a_query_that_would_wait_for_itself_is_refused(database: Database, project: Project, query: str) -> None:
+    """It is described in one session and read in another; a read-only transaction lets these functions through."""
+    database.execute("CREATE TABLE e (id bigint PRIMARY KEY); INSERT INTO e VALUES (1)")
+    lite = {"type": "sqlite", "database": "o.db"}
+    project.write(pipeline(database.keys, lite, query=f"{query} WHERE id > :last_value", incremental=NONE))
+    began = time.monotonic()
+    report = conduit.run(project.folder / "ingest.yml")["r"]
+    assert (report.exit_code, report.written) == (2, 0)
+    assert "resource r: the query has an effect in src" in report.error
+    assert time.monotonic() - began < 5
+
+
+def test_a_query_that_waits_for_the_lock_of_another_is_busy(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conduit.connectors.postgresql.reader.LOCK_SECONDS", 1)
+    query = "SELECT 1::bigint AS id, pg_advisory_xact_lock_shared(9)::text AS v"
+    project.write(pipeline(database.keys, {"type": "sqlite", "database": "o.db"}, query=query, mode="replace"))
+    with closing(database.connect()) as other, other.cursor() as cur:
+        cur.execute("SELECT pg_advisory_lock(9)")
+        report = conduit.run(project.folder / "ingest.yml")["r"]
+    assert report.exit_code == 75, report.error
+    assert "lock timeout" in report.error
     assert conduit.run(project.folder / "ingest.yml")["r"].written == 1
 
 

@@ -139,6 +139,8 @@ def _mapped(name: str) -> Iterator[None]:
         told.retryable = told.retryable or isinstance(told, Busy)  # it may wait for our own other session
         raise told from error
     except pa.ArrowInvalid as error:
+        if "[libpq]" in str(error):  # the server stopped before the first batch
+            raise _streaming(name, str(error)) from error
         raise DataError(f"{name}: a value cannot be carried by Arrow: {error}") from error
     except OSError as error:  # how ADBC reports what happens while rows stream
         raise _streaming(name, str(error)) from error
@@ -151,6 +153,8 @@ def _streaming(name: str, text: str) -> ConduitError:
             f"{name}: {told[told.index(NESTED) + len('conduit: ') :][:200]}",
             hint="only plain lists can be carried: select it as text, `to_jsonb(column)::text`",
         )
+    if "lock timeout" in text:
+        return Busy(f"{name}: {told}", hint="somebody holds a lock that the query waits for", retryable=True)
     if "ERROR:" in text:
         return DataError(f"{name}: the query failed while its rows were read: {told}")
     return ConnectionFailed(f"{name}: the connection broke while rows were read: {told}", retryable=True)

@@ -348,11 +348,29 @@ class PostgresqlSession:
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
-        with self._opened.cursor() as cur:
-            cur.execute("SELECT pg_export_snapshot()")
-            snapshot = (cur.fetchone() or ("",))[0]
+        snapshot = self._exported()
         sql = self._composed.sql if split.name == ROWS else self._null_rows()
-        yield from self._reader.batches(str(snapshot), sql, self.describe().schema)
+        yield from self._reader.batches(snapshot, sql, self.describe().schema)
+
+    def _exported(self) -> str:
+        """The name of this session's snapshot, for the session that reads.
+
+        Raises:
+            ConfigError: the query took something here that it would wait for there; "read only" does not forbid that.
+        """
+        with self._opened.cursor() as cur:
+            cur.execute(
+                "SELECT pg_export_snapshot(), txid_current_if_assigned() IS NOT NULL OR EXISTS (SELECT FROM pg_locks "
+                "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND mode = 'ExclusiveLock')"
+            )
+            snapshot, has_effect = cur.fetchone() or ("", False)
+        if has_effect:
+            raise ConfigError(
+                f"resource {self._read.resource}: the query has an effect in {self._name}: a function in it takes a "
+                "lock or writes (pg_advisory_lock, lo_create, …); it runs more than once, and would wait for itself",
+                hint="leave the function out: a source is only read",
+            )
+        return str(snapshot)
 
     # --- the read, as it is ---
 
