@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conduit.config.models import Incremental
 from tests.unit.config_files import (
     DOCUMENTED,
     ENDS,
@@ -80,6 +81,29 @@ def test_a_source_of_files_takes_neither_query_nor_table(tmp_path: Path, key: st
 @pytest.mark.parametrize("key", ["query: SELECT 1", "table: t"])
 def test_a_python_object_takes_neither_query_nor_table(tmp_path: Path, key: str) -> None:
     assert "given to conduit.run" in only_problem(tmp_path, f"mode: replace, {key}", source="given")
+
+
+WINDOW = "incremental: {column: id, safety: xid_window}"
+
+
+@pytest.mark.parametrize(("source", "type_"), [("files", "csv"), ("given", "python")])
+def test_a_window_is_refused_where_a_source_never_has_one(tmp_path: Path, source: str, type_: str) -> None:
+    found = only_problem(tmp_path, WINDOW, source=source)
+    assert found.startswith(f"incremental.safety: a source of type {type_} does not tell which transaction wrote a row")
+
+
+def test_a_window_can_be_asked_of_postgresql_and_the_problem_stands_at_its_own_line(tmp_path: Path) -> None:
+    assert resource(tmp_path, f"table: t, {WINDOW}").incremental == Incremental(column="id", safety="xid_window")
+    for type_ in ("sqlite", "duckdb"):
+        ends = f"sources:\n  - {{name: s, type: {type_}, database: s.db}}\n"
+        ends += "destinations:\n  - {name: d, type: parquet, path: d/}\nresources:\n"
+        found = problems(
+            tmp_path,
+            ends + "  - name: r\n    source: s\n    destination: d\n    table: t\n    incremental:\n"
+            "      column: id\n      safety: xid_window\n",
+        )
+        assert len(found) == 1
+        assert ":12: resources[0].incremental.safety: a source of type" in found[0]
 
 
 def test_files_can_be_appended_without_a_cursor(tmp_path: Path) -> None:

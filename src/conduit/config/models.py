@@ -55,10 +55,12 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         relation: what a resource names in such a source: `sql` (query or table), `path` (the connection's own
             files), `object` (a Python object given to `conduit.run`).
         snapshots: a table of such a source has a history: without a cursor, what was appended since a snapshot is read.
+        windows: some relations of such a source tell which transaction wrote a row, so that a read can go by that.
     """
 
     relation: ClassVar[Literal["sql", "path", "object"]] = "sql"
     snapshots: ClassVar[bool] = False
+    windows: ClassVar[bool] = False
 
     def cannot(self) -> Mapping[Ability, str]:
         """What a destination with these keys cannot do, and why; shown when ingest.yml is read."""

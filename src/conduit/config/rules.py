@@ -58,6 +58,11 @@ class Line:
         return bool(self.source and self.source.model and self.source.model.snapshots)
 
     @property
+    def has_no_windows(self) -> bool:
+        """The source is known, and nothing in it can be read by the transactions that wrote it."""
+        return bool(self.source and self.source.model and not self.source.model.windows)
+
+    @property
     def has_cursor(self) -> bool:
         """The resource says, rightly or not, how to find what is new."""
         return self.draft.said("incremental_column") or self.draft.said("incremental")
@@ -124,6 +129,15 @@ def incremental(line: Line) -> Incremental | None:
     if keys.incremental.safety == "none" and keys.incremental.lag is not None:
         line.refuse(
             "lag says how far to look back, and safety: none does not look back: take one of them out", "incremental"
+        )
+    if keys.incremental.safety == "xid_window" and line.has_no_windows:
+        node = line.draft.node.values["incremental"]
+        place = node.keys["safety"] if isinstance(node, MappingNode) else node
+        line.problems.add(
+            f"a source of type {line.source.type if line.source else ''} does not tell which transaction wrote a row: "
+            "use auto, lag or none",
+            place,
+            line.draft.path_of("incremental.safety"),
         )
     return keys.incremental
 

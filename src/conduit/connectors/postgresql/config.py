@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta
@@ -19,6 +19,8 @@ SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-
 
 class PostgresqlConnection(Connection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A PostgreSQL database: read in read-only sessions; written with the marks beside the tables."""
+
+    windows: ClassVar[bool] = True
 
     host: Annotated[str | None, Meta(description="Host name or socket folder; default localhost.")] = None
     port: Annotated[int | None, Meta(description="Port; default 5432.")] = None
