@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from conduit import interrupts, locks, planning, state
+from conduit import interrupts, locks, planning, readers, state
 from conduit.arrow import pa
 from conduit.bounds import ROWS
 from conduit.checkpoints import Checkpoints
@@ -320,6 +320,7 @@ def record(job: Job, report: ResourceReport, mark: Mark | None) -> None:
         return
     report.until = mark.position.shown() if mark and mark.position else None
     job.state_file.put(job.resource.name, report.until)
+    report.notes += readers.register(job, mark)
 
 
 def keep_history(job: Job, report: ResourceReport, started_at: str) -> None:

@@ -21,6 +21,8 @@ from pyiceberg.table import Table
 import conduit
 from conduit.faults import CRASH_POINTS
 from conduit.report import ResourceReport
+from iceframe import errors as ice
+from iceframe.maintenance import expire_snapshots, registered
 from tests.support.project import Project, Ran, pipeline
 from tests.support.rest_catalog import rest_catalog
 from tests.support.zygote import Zygote
@@ -291,6 +293,69 @@ def test_replace_is_one_snapshot(lake: Lake) -> None:
     assert lake.run().inserted == 3
     assert len(lake.table("copy").metadata.snapshots) == before + 1
     assert lake.rows("copy") == lake.rows("events")
+
+
+def reading(lake: Lake, **keys: Any) -> None:
+    """A resource that appends what is new in `events` to a SQLite file."""
+    lite = {"type": "sqlite", "database": "out.db"}
+    Project(lake.folder).write(pipeline(lake.keys | keys, lite, table="events", into="copy", mode="append"))
+
+
+def test_a_registered_reader_keeps_what_it_has_not_read_yet(lake: Lake) -> None:
+    reading(lake, register_reader=True)
+    first = lake.append("events", numbered(1))
+    assert lake.run().notes == []
+    table = lake.table("events")
+    assert [(one.job, one.since, one.target) for one in registered(table)] == [("conduit/default/r", first, None)]
+    assert table.current_snapshot() == table.snapshot_by_id(first)
+    for number in (2, 3, 4):
+        lake.append("events", numbered(number))
+    expire_snapshots(lake.table("events"), older_than=dt.datetime.now(dt.UTC))
+    assert lake.run().written == 3
+    before = lake.table("events").metadata_location
+    assert lake.run().status == "nothing new"
+    assert lake.table("events").metadata_location == before
+    expire_snapshots(lake.table("events"), older_than=dt.datetime.now(dt.UTC))
+    assert len(lake.table("events").metadata.snapshots) == 1
+    lake.append("events", numbered(5))
+    assert lake.run().written == 1
+
+
+def test_without_the_key_a_source_is_only_read_and_expiry_does_not_know_of_it(lake: Lake) -> None:
+    reading(lake)
+    lake.append("events", numbered(1))
+    before = lake.table("events").metadata_location
+    assert lake.run().written == 1
+    assert lake.table("events").metadata_location == before
+    for number in (2, 3):
+        lake.append("events", numbered(number))
+    expire_snapshots(lake.table("events"), older_than=dt.datetime.now(dt.UTC))
+    assert lake.run().exit_code == 4
+
+
+def test_a_reader_by_a_cursor_needs_no_history_and_registers_nothing(lake: Lake) -> None:
+    lite = {"type": "sqlite", "database": "out.db"}
+    source = lake.keys | {"register_reader": True}
+    Project(lake.folder).write(pipeline(source, lite, table="events", incremental={"column": "id", "safety": "none"}))
+    lake.append("events", numbered(1))
+    assert lake.run().written == 1
+    assert registered(lake.table("events")) == []
+
+
+def test_a_catalog_that_lets_nobody_register_is_a_note_and_the_rows_are_there(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading(lake, register_reader=True)
+    lake.append("events", numbered(1, 2))
+
+    def refused(*_arguments: object) -> None:
+        raise ice.CatalogError("table events: the catalog refuses: 403")
+
+    monkeypatch.setattr("conduit.connectors.iceberg.source.register", refused)
+    report = lake.run()
+    assert (report.exit_code, report.written) == (0, 2)
+    assert any("not registered as a reader: src: register as a reader of events: " in note for note in report.notes)
+    assert lake.run().status == "nothing new"
 
 
 def test_a_new_table_is_laid_out_as_the_connection_says_even_when_its_mark_came_first(

@@ -204,7 +204,7 @@ def _require_unread(table: Table, going: Sequence[Snapshot]) -> None:
         if wanted := [one.snapshot_id for one in going if one.snapshot_id in kept]:
             raise ValidationError(
                 f"{'.'.join(table.name())}: snapshot {wanted[0]} cannot be expired, job {reader.job!r} (into "
-                f"{reader.target}) still needs it: it has read up to snapshot {reader.since}",
+                f"{reader.target or 'another system'}) still needs it: it has read up to snapshot {reader.since}",
                 hint="run the job first, or forget it if it is no more; with ignore_readers=True it must load anew",
             )
 

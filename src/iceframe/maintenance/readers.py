@@ -1,7 +1,8 @@
 """Who reads a table bit by bit, and which snapshots they still need: properties of the table that is read.
 
 A record says where a reader began. Where it is now says its mark, which is kept in the table that it writes and moves
-with its rows. The records are advice to `expire_snapshots`; no read and no commit depends on them.
+with its rows; a reader that writes elsewhere writes its record anew when it has gone on. The records are advice to
+`expire_snapshots`; no read and no commit depends on them.
 """
 
 from __future__ import annotations
@@ -34,24 +35,25 @@ class Reader:
     Attributes:
         job: its name.
         since: the last snapshot that it has read; None: it has read nothing yet.
-        target: the table that it writes, where its mark is kept.
+        target: the table of this catalog that it writes, where its mark is kept; None: it writes elsewhere.
         at: when it was registered.
     """
 
     job: str
     since: int | None
-    target: str
+    target: str | None
     at: datetime
 
 
-def register(table: Table, job: str, snapshot_id: int | None, target: str) -> None:
+def register(table: Table, job: str, snapshot_id: int | None, target: str | None) -> None:
     """Write down that a job reads this table, so that what it has not read yet is not expired.
 
     Args:
         table: what is read.
         job: the name of the job; an earlier record of that name is replaced.
         snapshot_id: the last snapshot that it has read; None: none yet.
-        target: the table that it writes.
+        target: the table of this catalog that it writes, and whose mark tells how far it has come; None: it writes
+            elsewhere, and registers again whenever it has gone on.
 
     Raises:
         ValidationError: the name of the job is empty.
@@ -117,7 +119,7 @@ def needed(table: Table, since: int | None) -> set[int]:
 def _reader(table: Table, job: str, text: str) -> Reader:
     try:
         record = json.loads(text)
-        since, target, at = record["since"], str(record["target"]), datetime.fromisoformat(record["at"])
+        since, target, at = record["since"], record["target"], datetime.fromisoformat(record["at"])
     except (TypeError, ValueError, KeyError) as error:
         raise ValidationError(
             f"{'.'.join(table.name())}: the property {_property(job)} is no record of a reader: {text[:100]!r}",
@@ -126,8 +128,10 @@ def _reader(table: Table, job: str, text: str) -> Reader:
     return Reader(job=job, since=_position(table, job, target, since), target=target, at=at)
 
 
-def _position(table: Table, job: str, target: str, recorded: int | None) -> int | None:
+def _position(table: Table, job: str, target: str | None, recorded: int | None) -> int | None:
     """How far the mark in the target says that a job has come; without a mark, what was recorded."""
+    if target is None:
+        return recorded
     try:
         written = load_table(table.catalog, target)
     except TableNotFoundError:

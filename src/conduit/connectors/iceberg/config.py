@@ -97,6 +97,13 @@ class IcebergDestinationConnection(IcebergConnection, frozen=True, kw_only=True,
 class IcebergSourceConnection(IcebergConnection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An Iceberg catalog whose tables are read: what was appended since a snapshot, or by a cursor."""
 
+    register_reader: Annotated[
+        bool,
+        Meta(
+            description="Write into a table how far it was read, so that IceFrame's expire_snapshots spares the rest."
+        ),
+    ] = False
+
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite catalog; None for another one."""

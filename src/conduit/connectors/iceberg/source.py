@@ -20,8 +20,10 @@ from conduit.connectors.iceberg.pushdown import condition, highest_of_files, nul
 from conduit.connectors.iceberg.types import seen
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError
+from conduit.marks import Identity
 from conduit.positions import Position, after, snapshot
 from iceframe.changes import Changes, changes
+from iceframe.maintenance.readers import register, registered
 from iceframe.scan import Scan, pinned
 
 
@@ -32,6 +34,7 @@ class IcebergSource:
 
     def __init__(self, name: str, connection: IcebergSourceConnection, folder: Path) -> None:
         self._place = Place(name, connection, folder)
+        self._registers = connection.register_reader
 
     def check(self) -> str:
         """Reach the catalog and count its tables."""
@@ -56,6 +59,20 @@ class IcebergSource:
                 )
             session = CursorSession if read.cursor is not None else SnapshotSession
             yield session(self._place, table, read)
+
+    def register(self, identity: Identity, table: str, position: Position) -> None:
+        """Keep the snapshots from `position` on for this resource, where the connection says so.
+
+        The only write to a source: a property of the table, without a snapshot. Reading by a cursor needs no history.
+        """
+        if not self._registers or position.kind != "snapshot":
+            return
+        job, since = f"conduit/{identity.pipeline}/{identity.resource}", int(position.value)
+        with closing(self._place):
+            found = self._place.find(table)
+            with self._place.errors(f"register as a reader of {table}"):
+                if found is not None and (job, since) not in [(one.job, one.since) for one in registered(found)]:
+                    register(found, job, since, None)
 
 
 class _Session:
