@@ -24,6 +24,8 @@ from iceframe.errors import CatalogError, ConflictError, OutcomeUnknownError, Ta
 
 ATTEMPTS = 20
 """How often a race may be lost before a commit gives up."""
+UNANSWERED = 12
+"""How often a catalog may leave a commit without an answer (a 5xx, a broken connection): within about 10 seconds."""
 LONGEST_WAIT = 2.0
 """Seconds between two attempts, at most."""
 
@@ -99,7 +101,7 @@ def too_often(table: Table, *, unsure: bool) -> ConflictError | OutcomeUnknownEr
     """
     if unsure:
         return OutcomeUnknownError(
-            f"{name_of(table)}: the catalog did not answer, and {ATTEMPTS} attempts did not succeed",
+            f"{name_of(table)}: the catalog did not answer, and none of several attempts succeeded",
             hint="whether a commit takes place after all is not known; run it again, the mark tells",
         )
     return ConflictError(

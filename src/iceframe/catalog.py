@@ -19,7 +19,7 @@ from pyiceberg.exceptions import (
 from pyiceberg.exceptions import ValidationError as PropertyError
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from iceframe.errors import CatalogError, TableExistsError, TableNotFoundError, ValidationError
 
@@ -113,7 +113,7 @@ def ensure_namespace(catalog: Catalog, parts: Identifier) -> None:
         if not catalog.namespace_exists(parts[:-1]):
             try:
                 catalog.create_namespace(parts[:-1])
-            except NamespaceAlreadyExistsError:
+            except (NamespaceAlreadyExistsError, IntegrityError):  # another run made it; the second is how SQL says so
                 return
 
 

@@ -23,7 +23,7 @@ from pyiceberg.table.update import (
     TableUpdate,
 )
 
-from iceframe.asking import ATTEMPTS, Answer, asked, look_again, refreshed, too_often
+from iceframe.asking import ATTEMPTS, UNANSWERED, Answer, asked, look_again, refreshed, too_often
 from iceframe.change import Change
 from iceframe.errors import ConflictError, StorageError, UnsupportedError
 from iceframe.internals import StagedSnapshot, send, stage_snapshot
@@ -85,7 +85,7 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
         TableNotFoundError: the table was dropped meanwhile.
     """
     tried: dict[int, Change] = {}
-    unsure = False
+    unanswered = 0
     for attempt in range(1, ATTEMPTS + 1):
         if attempt > 1:
             look_again(table, attempt)
@@ -101,10 +101,12 @@ def commit(table: Table, plan: Callable[[Table], Plan], *, branch: str = MAIN_BR
         answer = _sent(table, staged, planned, planned.change)
         if answer == "done":
             return Done(snapshot_id=staged.snapshot_id, change=planned.change, attempts=attempt)
-        unsure = unsure or answer == "unknown"
+        unanswered += answer == "unknown"
+        if unanswered == UNANSWERED:
+            break
     if landed := _landed(refreshed(table), branch, tried):
-        return Done(snapshot_id=landed, change=tried[landed], attempts=ATTEMPTS)
-    raise too_often(table, unsure=unsure)
+        return Done(snapshot_id=landed, change=tried[landed], attempts=attempt)
+    raise too_often(table, unsure=unanswered > 0)
 
 
 def _staged(table: Table, planned: Plan, change: Change, branch: str) -> StagedSnapshot | None:

@@ -13,7 +13,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import AssertTableUUID, TableRequirement, TableUpdate
 
-from iceframe.asking import ATTEMPTS, Answer, asked, look_again, refreshed, too_often
+from iceframe.asking import ATTEMPTS, UNANSWERED, Answer, asked, look_again, refreshed, too_often
 from iceframe.internals import send
 
 
@@ -40,21 +40,23 @@ def change_metadata(
         ConflictError: other writers came first too often.
         OutcomeUnknownError: the catalog did not answer, and could not be asked.
     """
-    unsure = False
+    unanswered = 0
     for attempt in range(1, ATTEMPTS + 1):
         if attempt > 1:
             look_again(table, attempt)
         else:
             refreshed(table)
-        planned = None if unsure and reached(table.metadata) else plan(table)
+        planned = None if unanswered and reached(table.metadata) else plan(table)
         if planned is None:
             return
         answer = _sent(table, planned)
         if answer == "done":
             return
-        unsure = unsure or answer == "unknown"
-    if not (unsure and reached(refreshed(table).metadata)):
-        raise too_often(table, unsure=unsure)
+        unanswered += answer == "unknown"
+        if unanswered == UNANSWERED:
+            break
+    if not (unanswered and reached(refreshed(table).metadata)):
+        raise too_often(table, unsure=unanswered > 0)
 
 
 def _sent(table: Table, planned: Update) -> Answer:

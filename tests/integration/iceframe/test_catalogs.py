@@ -12,11 +12,13 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
-from iceframe.catalog import identifier, load_catalog_config_from_env, load_table, open_catalog
+from iceframe.asking import UNANSWERED
+from iceframe.catalog import ensure_namespace, identifier, load_catalog_config_from_env, load_table, open_catalog
 from iceframe.change import Change
 from iceframe.commit import Plan, commit
-from iceframe.errors import CatalogError, TableNotFoundError, ValidationError
+from iceframe.errors import CatalogError, OutcomeUnknownError, TableNotFoundError, ValidationError
 from iceframe.files import write_data_files
+from iceframe.maintenance import register
 from iceframe.scan import pinned
 from tests.support import postgres, s3
 from tests.support.rest_catalog import RestCatalog, rest_catalog
@@ -46,6 +48,14 @@ def ids(catalog: Catalog) -> list[int]:
     return sorted(pinned(load_table(catalog, "people")).frame()["id"])
 
 
+def test_a_namespace_that_another_run_makes_at_the_same_moment_is_there(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_namespace(catalog, ("raw", "events"))
+    monkeypatch.setattr(SqlCatalog, "namespace_exists", lambda *_: False)
+    ensure_namespace(catalog, ("raw", "events"))
+
+
 def test_a_rest_catalog_takes_commits(remote: Catalog) -> None:
     remote.create_table("default.people", ROWS.schema)
     append(remote)
@@ -65,6 +75,21 @@ def test_a_rest_catalog_that_is_busy_for_a_moment_is_asked_again(remote: Catalog
     server.refuse = 2
     append(remote)
     assert ids(remote) == [1, 2, 3]
+
+
+def test_a_rest_catalog_that_stays_busy_is_not_asked_for_ever(
+    remote: Catalog, server: RestCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.create_table("default.people", ROWS.schema)
+    monkeypatch.setattr("iceframe.asking.LONGEST_WAIT", 0.01)
+    server.refuse = 1000
+    with pytest.raises(OutcomeUnknownError, match="the catalog did not answer"):
+        append(remote)
+    with pytest.raises(OutcomeUnknownError, match="the catalog did not answer"):
+        register(load_table(remote, "people"), "nightly", None, None)
+    assert server.refuse == 1000 - 2 * UNANSWERED
+    server.refuse = 0
+    assert ids(remote) == []
 
 
 def test_a_catalog_in_postgresql_takes_commits(database: postgres.Database, tmp_path: Path) -> None:
