@@ -87,16 +87,16 @@ def pass_through(job: Job, report: ResourceReport, write: Write, wire: Wire, pla
     The end is asked for before the first row, in the snapshot of the rows (I5); the destination counts what arrived
     against what was sent before there is a mark.
     """
+    reached = wire.reached()
+    if plan.read.cursor is not None and reached is None and write.mode != "replace" and not plan.moves_without_rows:
+        return Passed(0, plan.mark)
     load = job.destination.begin(write)
     try:
         if not isinstance(load, TakesWire) or not load.takes(wire):
             return None
         crash_point("load.begun")
-        reached = wire.reached()
         staged = load.receive(wire)
         interrupts.check()
-        if not staged.rows and write.mode != "replace" and not plan.moves_without_rows:
-            return Passed(0, plan.mark)
         new = None if job.backfill else new_mark(job, plan, plan.mark, staged.rows, reached, complete=True)
         committed = commit(job, load, staged, plan.mark, new)
     finally:

@@ -202,6 +202,15 @@ def test_a_watermark_that_never_ends_is_refused_by_name(project: Project, databa
     assert other.execute("SELECT count(*) FROM copy") == [(0,)]
 
 
+def test_no_row_is_no_commit_and_no_table(project: Project, database: Database, other: Database) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    for _ in range(2):
+        query = "SELECT id FROM t WHERE id > :last_value"
+        report = run(project, database, other, query=query, incremental={"column": "id", "safety": "none"})
+        assert (report.status, report.commits, Counted.used) == ("nothing new", 0, 0)
+        assert other.execute("SELECT to_regclass('copy')") == [(None,)]
+
+
 def test_a_query_of_several_tables_is_not_run_twice_for_its_maximum(
     project: Project, database: Database, other: Database
 ) -> None:
