@@ -1,4 +1,4 @@
-"""A TCP proxy that loses the answer to a COMMIT - the outcome that a client cannot know -, is slow, or silent, or cuts."""
+"""A TCP proxy that loses the answer to a COMMIT, the outcome that a client cannot know; or is slow, silent, or cuts."""
 
 from __future__ import annotations
 

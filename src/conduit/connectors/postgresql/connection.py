@@ -46,7 +46,7 @@ def _cancel_or_hang_up() -> None:
 
 
 def break_off(connections: Sequence[psycopg2.extensions.connection]) -> None:
-    """Cancel what they wait for, from a process of its own: where nobody answers, psycopg2 keeps the interpreter's lock.
+    """Cancel what they wait for, from a process of its own: psycopg2 keeps the interpreter's lock until it is answered.
 
     What it calls there, `PQcancel`, is made for signal handlers, so it needs nothing that a fork leaves behind.
     """
