@@ -45,7 +45,7 @@ prove: $(READY)
 MINUTES ?= 20
 SEED    ?= $(shell date +%Y%m%d)
 soak: $(READY)
-	$(BIN)/python -m tests.proof.soak --minutes $(MINUTES) --seed $(SEED) $(if $(PART),--part $(PART))
+	$(BIN)/python -m tests.proof.soak --minutes $(MINUTES) --seed $(SEED) $(if $(PART),--part '$(PART)')
 
 bench: $(READY)
 	$(BIN)/python benchmarks/first_numbers.py

@@ -11,12 +11,16 @@ from typing import Self
 
 from conduit import interrupts
 from conduit.arrow import pa
+from conduit.errors import ConduitError
 
 BATCHES_AHEAD = 4
 """Batches that wait between the reading and the writing thread, at most."""
 
 PATIENCE = 1.0
 """Seconds that a read gets to end by itself before it is broken off."""
+
+GIVE_UP = 10.0
+"""Seconds after which a read that cannot be broken off is left alone: its server does not answer any more."""
 
 
 class ReadAhead:
@@ -43,12 +47,25 @@ class ReadAhead:
 
     def __exit__(self, *exc: object) -> None:
         self._stopped.set()
+        self._drain()
+        self._thread.join(timeout=0.05)
+        if self._thread.is_alive():
+            self._end(self._cancel)
+
+    def _end(self, cancel: Callable[[], None] | None) -> None:
         began = time.monotonic()
+        asked: threading.Thread | None = None
         while self._thread.is_alive():
             self._drain()
             self._thread.join(timeout=0.05)
-            if self._cancel is not None and time.monotonic() - began > PATIENCE:
-                self._cancel()
+            waited = time.monotonic() - began
+            if cancel is None or waited < PATIENCE:
+                continue
+            if waited > GIVE_UP:
+                return
+            if asked is None or not asked.is_alive():  # it may wait for the silent server too
+                asked = threading.Thread(target=_quietly, args=(cancel,), daemon=True)
+                asked.start()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """The batches, in order; an error of the reading thread is raised here."""
@@ -91,3 +108,8 @@ class ReadAhead:
                 self._queue.get_nowait()
         except queue.Empty:
             return
+
+
+def _quietly(cancel: Callable[[], None]) -> None:
+    with suppress(ConduitError):  # the read is over, or its server is gone: what the reading thread says counts
+        cancel()

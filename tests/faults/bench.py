@@ -6,6 +6,8 @@ shares no code with conduit), then one more clean run moves no row.
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +16,15 @@ import yaml
 
 from tests.proof import tally
 from tests.support.ends import End, end
-from tests.support.origin import Origin
+from tests.support.origin import Origin, ServerOrigin
 from tests.support.postgres import Database
+from tests.support.processes import has_ended, is_stopped
 from tests.support.project import Project, Ran, pipeline
 from tests.support.zygote import Zygote
 
 CHECKPOINT = 100
+PATIENCE = 1.0
+"""Seconds that a run gets beside a frozen one, before that one is woken."""
 
 
 @dataclass
@@ -32,21 +37,45 @@ class Bench:
     end: End
 
     @classmethod
-    def set_up(cls, zygote: Zygote, folder: Path, name: str, database: Database | None, **resource: Any) -> Self:
-        """A project that copies the table `t` incrementally by `id`."""
+    def set_up(
+        cls,
+        zygote: Zygote,
+        folder: Path,
+        name: str,
+        database: Database | None,
+        source: Database | None = None,
+        **resource: Any,
+    ) -> Self:
+        """A project that copies the table `t` incrementally by `id`.
+
+        Args:
+            zygote: forks the runs.
+            folder: of the project.
+            name: of the destination.
+            database: the destination, for PostgreSQL.
+            source: the source, if it is PostgreSQL; SQLite otherwise.
+            resource: more keys of the resource.
+        """
         destination = end(name, folder, database)
         wanted: dict[str, Any] = {"table": "t", "into": "t", "incremental_column": "id"} | resource
         if destination.checkpoints and "checkpoint_interval" not in wanted:
             wanted["checkpoint_interval"] = CHECKPOINT
-        source = {"type": "sqlite", "database": "in.sqlite"}
-        Project(folder).write(pipeline(source, destination.keys, **wanted))
-        return cls(zygote, folder, Origin(folder / "in.sqlite", seed=1), destination)
+        keys = source.keys if source else {"type": "sqlite", "database": "in.sqlite"}
+        Project(folder).write(pipeline(keys, destination.keys, **wanted))
+        path = folder / "in.sqlite"
+        origin = ServerOrigin(path, seed=1, database=source) if source else Origin(path, seed=1)
+        return cls(zygote, folder, origin, destination)
+
+    @property
+    def name(self) -> str:
+        """The destination, as a tally calls it."""
+        return self.end.name
 
     def run(self, **how: Any) -> Ran:
         """`conduit run`, perhaps to its death. A kill is counted, unless conduit was broken first."""
         ran = self.zygote.conduit(self.folder, "run", "ingest.yml", "--output", "json", **how)
         if not how.get("mutant") and ("crash_at" in how or "kill_after" in how):
-            tally.killed(self.end.name, how.get("crash_at", tally.RANDOM), ran.code)
+            tally.killed(self.name, how.get("crash_at", tally.RANDOM), ran.code)
         return ran
 
     def nothing_doubled(self) -> None:
@@ -63,11 +92,32 @@ class Bench:
         """After a clean run: nothing lost, nothing doubled, and a second clean run moves nothing."""
         self.run().ok()
         lost, doubled = self.lost_and_doubled()
-        tally.compared(self.end.name, self.origin.rows().total(), lost, doubled)
+        tally.compared(self.name, self.origin.rows().total(), lost, doubled)
         assert (lost, doubled) == (0, 0), "(lost, doubled)"
         again = self.run().ok().json["resources"][0]
         assert (again["status"], again["written"]) == ("nothing new", 0)
         assert self.lost_and_doubled() == (0, 0), "(lost, doubled) after a run with nothing new"
+
+    def frozen(self, point: str) -> bool:
+        """A run is stopped at a named point, another one from elsewhere does the work, the first wakes up.
+
+        Where the other one waits for what the frozen run holds, the first is woken before the other has ended. False:
+        the run never came to the point.
+        """
+        zombie = self.zygote.start(self.folder, "run", "ingest.yml", crash_at=f"{point}:1:STOP")
+        hit = is_stopped(zombie)
+        there = self.folder / "twin0"
+        other = there if there.exists() else self.twin(0)
+        second = self.zygote.start(other, "run", "ingest.yml")
+        has_ended(second, PATIENCE)
+        if hit:
+            os.kill(zombie, signal.SIGCONT)
+        woken, done = self.zygote.finish(self.folder, zombie), self.zygote.finish(other, second)
+        tally.note("freeze" if hit else "freeze that hit nothing", point=point, destination=self.name)
+        tally.note("fenced", count=[woken.code, done.code].count(75))
+        assert {0} <= {woken.code, done.code} <= {0, 75}, (point, woken, done)
+        self.nothing_doubled()
+        return hit
 
     def twin(self, number: int = 0) -> Path:
         """Another project folder for the same two ends: no lock, no state file and no history in common."""
@@ -81,8 +131,8 @@ class Bench:
         Project(folder).write(content)
         return folder
 
-    def change_port(self, port: int) -> None:
-        """Let the destination be reached at another port."""
+    def change_port(self, port: int, side: str = "destinations") -> None:
+        """Let one side be reached at another port."""
         content = yaml.safe_load((self.folder / "ingest.yml").read_text())
-        content["destinations"][0]["port"] = port
+        content[side][0]["port"] = port
         Project(self.folder).write(content)

@@ -15,6 +15,7 @@ from conduit import secrets
 from tests.faults.malformed import catalogs, files, keys, names, queries, states, texts, words
 from tests.faults.malformed.attempt import Ground, quickly, really
 from tests.faults.malformed.case import Case
+from tests.proof import tally
 
 KINDS: dict[str, Callable[[], Iterator[Case]]] = {
     "texts of ingest.yml": texts.cases,
@@ -44,6 +45,7 @@ def test_malformed_input_is_one_clear_error_and_writes_nothing(ground: Ground, k
     assert len({case.name for case in cases}) == len(cases)
     wrong = {case.name: found for case in cases if (found := ground.attempt(case, quickly))}
     print(f"malformed inputs {len(cases) - len(wrong)}/{len(cases)} ({kind})")
+    tally.note("malformed inputs", kind=kind, tried=len(cases), told=len(cases) - len(wrong))
     assert not wrong, "\n".join(f"{name}: {'; '.join(found)}" for name, found in wrong.items())
 
 

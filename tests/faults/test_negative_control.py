@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
 from tests.faults.bench import CHECKPOINT, Bench
-from tests.support.processes import start, wait_stopped
+from tests.support.processes import is_stopped
 
 
 def test_data_first_json_after_is_caught(bench: Callable[..., Bench]) -> None:
@@ -32,9 +33,11 @@ def test_the_same_attack_does_nothing_to_the_mark_in_the_commit(bench: Callable[
 def test_a_mark_without_compare_and_swap_is_caught(bench: Callable[..., Bench]) -> None:
     pipeline = bench("postgresql", checkpoint_interval=10**9)
     pipeline.origin.add(CHECKPOINT)
-    zombie = start(pipeline.folder, crash_at="load.staged:1:STOP", mutant="no_compare_and_swap")
-    wait_stopped(zombie)
+    zombie = pipeline.zygote.start(
+        pipeline.folder, "run", "ingest.yml", crash_at="load.staged:1:STOP", mutant="no_compare_and_swap"
+    )
+    assert is_stopped(zombie)
     pipeline.zygote.conduit(pipeline.twin(), "run", "ingest.yml").ok()
-    zombie.send_signal(signal.SIGCONT)
-    zombie.communicate(timeout=60)
+    os.kill(zombie, signal.SIGCONT)
+    pipeline.zygote.finish(pipeline.folder, zombie)
     assert pipeline.lost_and_doubled() == (0, CHECKPOINT)

@@ -7,11 +7,9 @@ folder, a destination and a seed of its own, so that it can be repeated alone.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,43 +18,42 @@ from tests.faults.bench import CHECKPOINT, Bench
 from tests.proof import tally
 from tests.proof.sums import Sums
 from tests.support.postgres import Database, Server
-from tests.support.processes import is_stopped
 from tests.support.proxy import proxy
 from tests.support.zygote import Zygote
 
-ROUNDS = 8
 ENDED = (0, 75)
 """Exit codes of runs beside others: they did it, or another one did."""
-FREEZABLE = ("run.recovered", "run.bounded", "run.batch", "load.begun", "load.staged")
-"""Where a frozen run holds nothing that the others wait for."""
-ONE_FILE = ("sqlite", "duckdb")
-"""Databases that one process writes at a time: frozen later than this, a run keeps the others out."""
+AT_ONCE = 3
+"""Kills at named points, one upon the other, before a clean run."""
 
 Attack = Callable[[Bench, random.Random], None]
 
 
-def episode(zygote: Zygote, server: Server | None, folder: Path, kind: str, seed: str) -> None:
-    """Attack one pipeline ROUNDS times.
+def episode(zygote: Zygote, server: Server | None, folder: Path, kind: str, seed: str, points: Sequence[str]) -> None:
+    """Attack one pipeline: killed at each of the points, and something else after each few of them.
 
     Args:
         zygote: forks the runs.
         server: PostgreSQL; None: there is none.
         folder: of the episode.
         kind: a destination, or `sums in` and a destination.
-        seed: ends in `/` and the number of the part, by which the named points take turns.
+        seed: says what is drawn.
+        points: where it is killed, in this order.
     """
     schedule = random.Random(seed)
     name = kind.removeprefix("sums in ")
     with ExitStack() as opened:
         database = opened.enter_context(server.database()) if server and name == "postgresql" else None
         bench = _bench(zygote, folder, kind, database, schedule)
-        part = int(seed.rpartition("/")[2])
-        for number in range(ROUNDS):
-            bench.origin.add(schedule.randrange(20, 5 * CHECKPOINT))
-            if number % 2:
-                schedule.choice(_attacks(bench))(bench, schedule)
-            else:
-                _kill_at(bench, CRASH_POINTS[(part * ROUNDS + number) // 2 % len(CRASH_POINTS)], schedule)
+        for start in range(0, len(points), AT_ONCE):
+            for point in points[start : start + AT_ONCE]:
+                rows = schedule.randrange(20, 5 * CHECKPOINT)
+                bench.origin.add(rows)
+                _kill_at(bench, point, schedule, repeated=rows > 2 * CHECKPOINT)
+            bench.nothing_doubled()
+            bench.exact()
+            bench.origin.add(schedule.randrange(20, 3 * CHECKPOINT))
+            schedule.choice(_attacks(bench))(bench, schedule)
             bench.nothing_doubled()
             bench.exact()
 
@@ -76,9 +73,9 @@ def _attacks(bench: Bench) -> list[Attack]:
     return [*found, cut, cut] if bench.end.name == "postgresql" else found
 
 
-def _kill_at(bench: Bench, point: str, schedule: random.Random) -> None:
-    repeated = bench.end.checkpoints and point.startswith(("load.", "run.batch", "run.committed"))
-    bench.run(crash_at=f"{point}:{schedule.choice((1, 1, 1, 2)) if repeated else 1}")
+def _kill_at(bench: Bench, point: str, schedule: random.Random, *, repeated: bool) -> None:
+    passed_again = repeated and bench.end.checkpoints and point.startswith(("load.", "run.batch", "run.committed"))
+    bench.run(crash_at=f"{point}:{schedule.choice((1, 1, 1, 2)) if passed_again else 1}")
 
 
 def kill_at_random(bench: Bench, schedule: random.Random) -> None:
@@ -89,19 +86,10 @@ def kill_at_random(bench: Bench, schedule: random.Random) -> None:
 
 
 def freeze(bench: Bench, schedule: random.Random) -> None:
-    """A run is stopped, another one from elsewhere does the work, the first wakes up."""
-    points = FREEZABLE[:2] if bench.end.name in ONE_FILE else FREEZABLE
-    zombie = bench.zygote.start(bench.folder, "run", "ingest.yml", crash_at=f"{schedule.choice(points)}:1:STOP")
-    hit = is_stopped(zombie)
-    other = _twin(bench, 0)
-    done = bench.zygote.conduit(other, "run", "ingest.yml")
-    if hit:
-        os.kill(zombie, signal.SIGCONT)
-    woken = bench.zygote.finish(bench.folder, zombie)
-    tally.note("freeze" if hit else "freeze that hit nothing")
-    tally.note("fenced", count=int(woken.code == 75))
-    assert done.code in ENDED, done
-    assert woken.code in ENDED, woken
+    """Runs are stopped, others from elsewhere do the work, the first wake up."""
+    for point in schedule.sample(CRASH_POINTS, k=3):
+        bench.frozen(point)
+        bench.origin.add(schedule.randrange(20, 2 * CHECKPOINT))
 
 
 def together(bench: Bench, schedule: random.Random) -> None:
@@ -130,10 +118,11 @@ def cut(bench: Bench, schedule: random.Random) -> None:
     """The connection to PostgreSQL breaks at COMMIT: before the server sees it, or before the answer comes back."""
     keys = bench.end.keys
     with proxy(keys["host"], keys["port"]) as between:
-        between.before, between.within, between.lose_commits = schedule.random() < 0.3, b"COPY ", 1
+        between.before, between.reset = schedule.random() < 0.3, schedule.random() < 0.5
+        between.within, between.lose_commits = b"COPY ", 1
         bench.change_port(between.port)
         bench.run()
-        tally.note("cut at COMMIT", count=between.lost)
+        tally.note("reset at COMMIT" if between.reset else "cut at COMMIT", count=between.lost)
     bench.change_port(keys["port"])
 
 

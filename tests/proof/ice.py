@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,32 +14,30 @@ from tests.support import ice_job
 
 NAME = "iceframe job"
 HISTORIES = 5
-ROUNDS = 8
 _FIRST = "reader registered"
 
 
-def jobs(folder: Path, seed: str) -> None:
-    """A job that is killed at named steps, at random moments, and that runs twice at once; exact after each."""
+def jobs(folder: Path, seed: str, steps: Sequence[str]) -> None:
+    """A job that is killed at each of the steps, then at a random moment or beside another one; exact after each."""
     schedule = random.Random(seed)
     context = ice_job.forkserver()
     bench = Bench(folder, seed)
     with closing(bench.ice.catalog):
         bench.add()
-        _killed(bench, schedule.choice([_FIRST, *ice_job.STEPS]))
-        for _ in range(ROUNDS):
+        _killed(bench, _FIRST)
+        for step in steps:
             bench.add(schedule.randrange(1, 300))
-            match schedule.randrange(4):
-                case 0:
-                    process = ice_job.started(context, bench.config)
-                    process.join(schedule.uniform(0, 0.6))
-                    process.kill()
-                    tally.killed(NAME, tally.RANDOM, code_of(process) or 0)
-                case 1:
-                    both = [ice_job.started(context, bench.config) for _ in range(2)]
-                    assert {code_of(one) for one in both} <= {0, ice_job.REFUSED}
-                    tally.note("runs at once", count=2)
-                case _:
-                    _killed(bench, schedule.choice([step for step in ice_job.STEPS if step != _FIRST]))
+            _killed(bench, step)
+            bench.add(schedule.randrange(1, 300))
+            if schedule.random() < 0.5:
+                process = ice_job.started(context, bench.config)
+                process.join(schedule.uniform(0, 0.3))
+                process.kill()
+                tally.killed(NAME, tally.RANDOM, code_of(process) or 0)
+            else:
+                both = [ice_job.started(context, bench.config) for _ in range(2)]
+                assert {code_of(one) for one in both} <= {0, ice_job.REFUSED}
+                tally.note("runs at once", count=2)
             assert code_of(ice_job.started(context, bench.config)) == 0
             bench.exact()
 

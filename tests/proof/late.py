@@ -9,19 +9,21 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 
 import psycopg2.extensions
 
-from conduit.faults import CRASH_POINTS
 from tests.proof import tally
+from tests.proof.servers import terminate
 from tests.support.postgres import Database, Server
 from tests.support.project import Project, pipeline
 from tests.support.zygote import Zygote
 
-WRITERS = 6
+WRITERS = 8
 SECONDS = 8.0
 NAME = "postgresql, hostile writers"
 QUERY = "SELECT id, at, v FROM events WHERE id > :last_value ORDER BY id"
@@ -34,7 +36,7 @@ SHAPES: tuple[dict[str, object], ...] = (
 )
 
 
-def episode(zygote: Zygote, server: Server, folder: Path, seed: str) -> None:
+def episode(zygote: Zygote, server: Server, folder: Path, seed: str, points: Sequence[str]) -> None:
     """Some seconds of writers and killed runs, then the oracle."""
     schedule = random.Random(seed)
     with server.database() as database:
@@ -45,7 +47,7 @@ def episode(zygote: Zygote, server: Server, folder: Path, seed: str) -> None:
         with ThreadPoolExecutor(WRITERS) as writers:
             running = [writers.submit(_write, database, f"{seed}/{one}", stop) for one in range(WRITERS)]
             try:
-                _attack(zygote, folder, schedule)
+                _attack(zygote, database, folder, schedule, points)
             finally:
                 stop.set()
             for one in running:
@@ -53,18 +55,31 @@ def episode(zygote: Zygote, server: Server, folder: Path, seed: str) -> None:
         _exact(zygote, folder, database)
 
 
-def _attack(zygote: Zygote, folder: Path, schedule: random.Random) -> None:
+def _attack(zygote: Zygote, database: Database, folder: Path, schedule: random.Random, points: Sequence[str]) -> None:
     until = time.monotonic() + SECONDS
+    rest = cycle(points)
     while time.monotonic() < until:
         how = schedule.random()
-        if how < 0.3:
-            ran = zygote.conduit(folder, "run", "ingest.yml", kill_after=schedule.uniform(0, 0.5))
+        if how < 0.25:
+            ran = zygote.conduit(folder, "run", "ingest.yml", kill_after=schedule.uniform(0, 0.3))
             tally.killed(NAME, tally.RANDOM, ran.code)
         elif how < 0.6:
-            point = schedule.choice(CRASH_POINTS)
+            point = next(rest)
             tally.killed(NAME, point, zygote.conduit(folder, "run", "ingest.yml", crash_at=point).code)
+        elif how < 0.7:
+            _terminated(zygote, database, folder, schedule)
         else:
             zygote.conduit(folder, "run", "ingest.yml").ok()
+
+
+def _terminated(zygote: Zygote, database: Database, folder: Path, schedule: random.Random) -> None:
+    """The sessions of a run end at a random moment; it tries again, or says so."""
+    run = zygote.start(folder, "run", "ingest.yml")
+    time.sleep(schedule.uniform(0, 0.3))
+    terminate(database.server, [database.name])
+    ran = zygote.finish(folder, run)
+    tally.note("sessions terminated")
+    assert ran.code in (0, 3), ran
 
 
 def _exact(zygote: Zygote, folder: Path, database: Database) -> None:
@@ -94,7 +109,7 @@ def _write(database: Database, seed: str, stop: threading.Event) -> None:
 
 def _plain(cur: psycopg2.extensions.cursor, schedule: random.Random) -> None:
     for _ in range(schedule.randrange(1, 4)):
-        rows = schedule.randrange(1, 120)
+        rows = schedule.randrange(1, 400)
         cur.execute("INSERT INTO events (v) SELECT 'w' || i FROM generate_series(1, %s) AS i", (rows,))
         time.sleep(schedule.uniform(0, 0.05))
 
@@ -109,7 +124,7 @@ def _with_ids_of_before(cur: psycopg2.extensions.cursor, schedule: random.Random
 def _in_savepoints(cur: psycopg2.extensions.cursor, schedule: random.Random) -> None:
     for _ in range(schedule.randrange(1, 4)):
         cur.execute("SAVEPOINT s")
-        rows = schedule.randrange(1, 60)
+        rows = schedule.randrange(1, 200)
         cur.execute("INSERT INTO events (v) SELECT 's' || i FROM generate_series(1, %s) AS i", (rows,))
         time.sleep(schedule.uniform(0, 0.03))
         cur.execute("ROLLBACK TO s" if schedule.random() < 0.3 else "RELEASE s")

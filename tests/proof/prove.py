@@ -1,4 +1,4 @@
-"""`make prove`: all of tests/faults once, and a table of what was attacked and what was lost, doubled and caught."""
+"""`make prove`: all of tests/faults once, and a table of what was attacked and what was lost, doubled and noticed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="conduit-proof-") as folder:
         log = Path(folder) / "log.jsonl"
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *sys.argv[1:], "tests/faults"],
+            [sys.executable, "-m", "pytest", "--dist", "loadgroup", *sys.argv[1:], "tests/faults"],
             cwd=ROOT, env={**os.environ, LOG: str(log)}, check=False,
         )  # fmt: skip
         found = Tally.of(log)

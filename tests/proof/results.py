@@ -7,12 +7,15 @@ import os
 import platform
 import sqlite3
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from conduit.faults import CRASH_POINTS
+from tests.proof import ice, plan
 from tests.proof.tally import RANDOM, Tally
 from tests.support import postgres
 from tests.support.processes import ROOT
@@ -26,50 +29,114 @@ PACKAGES = (
 )  # fmt: skip
 
 
+HEADINGS = (
+    "destination", "kills", "at the rarest point", "that hit nothing", "comparisons", "rows compared", "lost",
+    "doubled",
+)  # fmt: skip
+
+
 def rows_of(tally: Tally) -> list[tuple[str, ...]]:
-    """One line a destination: kills, kills that hit nothing, comparisons, rows, lost, doubled; and all together."""
+    """One line a destination, as HEADINGS says; and all together."""
     columns = (tally.missed, tally.compared, tally.rows, tally.lost, tally.doubled)
     kills = {one: sum(tally.kills.get(one, {}).values()) for one in tally.destinations}
-    lines = [_line(one, kills[one], *(counts[one] for counts in columns)) for one in kills]
-    return [*lines, _line("**all**", sum(kills.values()), *(counts.total() for counts in columns))]
+    rarest = {one: _rarest(tally, one) for one in kills}
+    lines = [_line(one, kills[one], rarest[one], *(counts[one] for counts in columns)) for one in kills]
+    over_all = min(tally.points[point] for point in CRASH_POINTS)
+    return [*lines, _line("**all**", sum(kills.values()), over_all, *(counts.total() for counts in columns))]
 
 
-def _line(name: str, *numbers: int) -> tuple[str, ...]:
-    return name, *(f"{number:,}" for number in numbers)
+def _rarest(tally: Tally, destination: str) -> int | None:
+    """Kills at the named point that was hit least; None: nobody is killed at points there."""
+    if destination == ice.NAME:
+        return tally.rarest(destination, plan.STEPS)
+    return tally.rarest(destination, CRASH_POINTS) if tally.kills.get(destination) else None
 
 
-HEADINGS = ("destination", "kills", "that hit nothing", "comparisons", "rows compared", "lost", "doubled")
+def _line(name: str, *numbers: int | None) -> tuple[str, ...]:
+    return name, *("" if number is None else f"{number:,}" for number in numbers)
+
+
+def told(tally: Tally) -> dict[str, str]:
+    """What else was done, and how often."""
+    rest, equal = tally.counts, tally.counts["history equal to the oracle"]
+    numbers = {
+        "kills at random moments": tally.points[RANDOM],
+        "runs frozen at a named point while another did their work": rest["freeze"],
+        "runs at once": rest["runs at once"],
+        "connections closed, and reset, at COMMIT": rest["cut at COMMIT"] + rest["reset at COMMIT"],
+        "runs over a line that is late or carries single bytes": rest["slow line"],
+        "runs that SIGTERM ended before a silent server": rest["silent line ended by SIGTERM"],
+        "PostgreSQL servers restarted under a run": rest["server restarted"],
+        "runs whose sessions were terminated": rest["sessions terminated"],
+        "rows of hostile writers": rest["hostile rows"],
+        "state files broken in some way": rest["state case"] + rest["state file spoilt"],
+        "operations on files that failed, in the process": rest["I/O failure"],
+        "system calls that failed, by strace": rest["system call failed"],
+        "runs that met a full disk": rest["full disk"],
+        "random histories of an Iceberg table": equal + rest["history stopped by a named error"],
+        "of these, equal to the oracle to the end": equal,
+    }
+    return {
+        **{what: f"{number:,}" for what, number in numbers.items()},
+        "malformed inputs, and told as they must be": f"{tally.malformed_told:,}/{tally.malformed:,}",
+        "rules broken on purpose, and noticed": tally.mutants,
+    }
 
 
 def table(tally: Tally) -> str:
     """For a terminal."""
     lines = [HEADINGS, *((name.strip("*"), *numbers) for name, *numbers in rows_of(tally))]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(HEADINGS))]
-    shown = [
+    points = [("named point", "kills"), *((point, f"{tally.points[point]:,}") for point in CRASH_POINTS)]
+    rest = [("what else was done", "how often"), *told(tally).items()]
+    return "\n".join([*_aligned(lines), "", *_aligned(points), "", *_aligned(rest), *_missed(tally)])
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
         "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
+            cell.rjust(width) if place else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
     ]
-    return "\n".join(
-        [*shown, "", *(f"{name}: {number:,}" for name, number in sorted(tally.counts.items())), _caught(tally)]
-    )
 
 
-def _caught(tally: Tally) -> str:
-    missed = f"; NOT caught: {', '.join(sorted(tally.missed_mutants))}" if tally.missed_mutants else ""
-    return f"mutants caught {tally.mutants}{missed}"
+def _missed(tally: Tally) -> list[str]:
+    return [f"NOT noticed: {', '.join(sorted(tally.missed_mutants))}"] if tally.missed_mutants else []
 
 
 # --- the dated file -------------------------------------------------------------------------------------
 
 
-def publish(tally: Tally, *, seed: int, minutes: float) -> Path:
+@dataclass(frozen=True)
+class Code:
+    """What was tested.
+
+    Attributes:
+        commit: what HEAD was when the soak began.
+        changed: whether files differed from it, those aside that a soak writes.
+    """
+
+    commit: str
+    changed: bool
+
+    def __str__(self) -> str:
+        """For a terminal."""
+        return f"commit {self.commit[:12]}" + (" and uncommitted changes" if self.changed else "")
+
+
+def code() -> Code:
+    """The code as it stands now."""
+    written = (f":!{FOLDER.relative_to(ROOT)}", f":!{PAGE.relative_to(ROOT)}")
+    return Code(_git("rev-parse", "HEAD") or "unknown", bool(_git("status", "--porcelain", "--", ".", *written)))
+
+
+def publish(tally: Tally, *, code: Code, seed: int, minutes: float) -> Path:
     """Write the JSON, and the table of the page. The path of the JSON."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{datetime.now(UTC):%Y-%m-%d}-{seed}.json"
-    found = as_dict(tally, seed=seed, minutes=minutes)
+    found = as_dict(tally, code=code, seed=seed, minutes=minutes)
     path.write_text(json.dumps(found, indent=2) + "\n")
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
@@ -78,23 +145,25 @@ def publish(tally: Tally, *, seed: int, minutes: float) -> Path:
     return path
 
 
-def as_dict(tally: Tally, *, seed: int, minutes: float) -> dict[str, Any]:
+def as_dict(tally: Tally, *, code: Code, seed: int, minutes: float) -> dict[str, Any]:
     """Everything that was counted, and where."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "seed": seed,
         "minutes": minutes,
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src", "tests")),
+        "commit": code.commit,
+        "uncommitted_changes": code.changed,
         "machine": machine(),
         "versions": versions(),
         "kills": tally.points.total(),
         "kills_that_hit_nothing": tally.missed.total(),
         "kills_by_point": dict(tally.points.most_common()),
+        "kills_at_the_rarest_named_point": min(tally.points[point] for point in CRASH_POINTS),
         "points_never_hit": [point for point in CRASH_POINTS if not tally.points[point]],
         "destinations": {
             one: {
                 "kills": dict(sorted(tally.kills.get(one, {}).items())),
+                "kills_at_the_rarest_named_point": _rarest(tally, one),
                 "kills_that_hit_nothing": tally.missed[one],
                 "comparisons": tally.compared[one],
                 "rows_compared": tally.rows[one],
@@ -108,6 +177,8 @@ def as_dict(tally: Tally, *, seed: int, minutes: float) -> dict[str, Any]:
         "mutants_caught": tally.mutants,
         "mutants": sorted(tally.caught),
         "mutants_not_caught": sorted(tally.missed_mutants),
+        "malformed_inputs": {"tried": tally.malformed, "told_as_they_must_be": tally.malformed_told},
+        "parts": dict(sorted(tally.parts.items())),
         "counts": dict(sorted(tally.counts.items())),
     }
 
@@ -138,22 +209,6 @@ def _git(*arguments: str) -> str:
 
 
 def _shown(tally: Tally, found: dict[str, Any], path: Path) -> str:
-    rest, equal = tally.counts, tally.counts["history equal to the oracle"]
-    told = {
-        f"kills at each of the {len(CRASH_POINTS)} named points, at least": min(
-            tally.points[one] for one in CRASH_POINTS
-        ),
-        "kills at random moments": tally.points[RANDOM],
-        "runs frozen while another did their work": rest["freeze"],
-        "runs at once": rest["runs at once"],
-        "connections cut at COMMIT": rest["cut at COMMIT"],
-        "rows of hostile writers": rest["hostile rows"],
-        "state files broken in some way": rest["state case"] + rest["state file spoilt"],
-        "operations on files that failed": rest["I/O failure"],
-        "runs that met a full disk": rest["full disk"],
-        "random histories of an Iceberg table": equal + rest["history stopped by a named error"],
-        "of these, equal to the oracle to the end": equal,
-    }
     where = f"{found['minutes']:g} minutes on one machine with {found['machine']['cpus']} cores"
     lines = [
         f"{found['date']}, seed {found['seed']}, {where}.",
@@ -161,13 +216,14 @@ def _shown(tally: Tally, found: dict[str, Any], path: Path) -> str:
         "",
         *_table([HEADINGS, *rows_of(tally)]),
         "",
-        *_table([("what else was done", "how often"), *((what, f"{number:,}") for what, number in told.items())]),
-        f"| rules broken on purpose, and noticed | {tally.mutants} |",
+        *_table([("named point", "kills"), *((f"`{point}`", f"{tally.points[point]:,}") for point in CRASH_POINTS)]),
+        "",
+        *_table([("what else was done", "how often"), *told(tally).items()]),
         "",
     ]
     return "\n".join(lines)
 
 
-def _table(lines: list[tuple[str, ...]]) -> list[str]:
+def _table(lines: Sequence[tuple[str, ...]]) -> list[str]:
     under = ("---", *("---:" for _ in lines[0][1:]))
     return ["| " + " | ".join(line) + " |" for line in (lines[0], under, *lines[1:])]

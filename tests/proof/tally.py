@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,9 @@ class Tally:
         doubled: rows that stood too often, by destination.
         caught: mutants that were seen.
         missed_mutants: mutants that were not.
+        parts: parts of a soak that were done, by kind.
+        malformed: malformed inputs that were tried.
+        malformed_told: those of them that ended as they must.
         counts: every other event, by name.
     """
 
@@ -65,6 +68,9 @@ class Tally:
     doubled: Counter[str] = field(default_factory=Counter)
     caught: set[str] = field(default_factory=set)
     missed_mutants: set[str] = field(default_factory=set)
+    parts: Counter[str] = field(default_factory=Counter)
+    malformed: int = 0
+    malformed_told: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -88,8 +94,18 @@ class Tally:
                     getattr(self, name)[event["destination"]] += event[name]
             case "mutant":
                 (self.caught if event["caught"] else self.missed_mutants).add(event["name"])
+            case "malformed inputs":
+                self.malformed += event["tried"]
+                self.malformed_told += event["told"]
+            case "part":
+                self.parts[event["kind"]] += 1
             case name:
                 self.counts[name] += event.get("count", 1)
+
+    def rarest(self, destination: str, points: Iterable[str]) -> int:
+        """Kills at that of the points which was hit least."""
+        kills = self.kills.get(destination, Counter())
+        return min(kills[point] for point in points)
 
     @property
     def points(self) -> Counter[str]:

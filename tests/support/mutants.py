@@ -1,7 +1,11 @@
 """Conduit and iceframe, broken on purpose: each function breaks one rule in its process. The harness must see it.
 
-`tests/faults/test_mutants.py` attacks each. Two functions are no mutants but faults: a catalog whose answer is lost,
-and I/O that fails (`failing_io`).
+To add one: a function here, named for what it breaks, and an attack on it in `ATTACKS` of
+`tests/faults/test_mutants.py` (or a test that hands its lost and doubled rows to `caught` there), with a test that the
+same attack finds nothing in the whole program. `make prove` and `make soak` count it by themselves; a soak runs the
+files of its part `mutants`.
+
+Two functions are no mutants but faults: a catalog whose answer is lost, and I/O that fails (`failing_io`).
 """
 
 from __future__ import annotations

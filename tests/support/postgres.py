@@ -10,11 +10,12 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,42 @@ def server() -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Restartable:
+    """A server of one's own.
+
+    Attributes:
+        server: how to reach it.
+        restart: `pg_ctl restart` with a mode, `fast` or `immediate`; returns when it takes connections again.
+    """
+
+    server: Server
+    restart: Callable[[str], None]
+
+
+@contextmanager
+def restartable() -> Iterator[Restartable]:
+    """A server that a test may restart; never the one that others use."""
+    folder = Path(tempfile.mkdtemp(prefix="conduit-pg-", dir="/tmp"))
+    try:
+        with _started(folder) as port:
+            yield Restartable(
+                Server("127.0.0.1", port, "postgres"), lambda mode: _control(folder, "restart", "-m", mode)
+            )
+            _control(folder, "stop", "-m", "immediate")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _control(folder: Path, *what: str) -> None:
+    place = binaries()
+    assert place is not None
+    subprocess.run(
+        [place / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log.restarted", *what],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **_unprivileged(folder),
+    )  # fmt: skip
+
+
 @contextmanager
 def _started(folder: Path) -> Iterator[int]:
     place = binaries()
@@ -138,7 +175,7 @@ def _started(folder: Path) -> Iterator[int]:
         _wait(Server("127.0.0.1", port, "postgres"), process, folder / "log")
         yield port
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # the fast way down: it waits for nobody
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:

@@ -32,9 +32,23 @@ def wait_stopped(process: subprocess.Popen[str]) -> None:
 
 def is_stopped(process: int) -> bool:
     """Wait until SIGSTOP has reached it; False: it has ended."""
-    for _ in range(6000):
-        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    for _ in range(60_000):
+        state = _state(process)
         if state in "TZ":
             return state == "T"
-        time.sleep(0.01)
+        time.sleep(0.001)
     raise AssertionError("the process neither stopped nor ended")
+
+
+def has_ended(process: int, seconds: float) -> bool:
+    """Wait so long until a child that nobody has waited for has ended."""
+    until = time.monotonic() + seconds
+    while _state(process) != "Z":
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def _state(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -1,9 +1,11 @@
-"""A TCP proxy that can lose the answer to a COMMIT, the outcome that a client cannot know, or cut a long answer."""
+"""A TCP proxy that loses the answer to a COMMIT, the outcome that a client cannot know; or is slow, silent, or cuts."""
 
 from __future__ import annotations
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +20,10 @@ class Proxy:
         lose_commits: how many answers to COMMIT are still to be lost; the connection is cut instead.
         within: only of a transaction in which these bytes were sent, such as `COPY `; empty: of any.
         before: cut before the server sees the COMMIT rather than after it has answered.
+        reset: a cut is a reset, not an orderly end.
+        latency: seconds that each piece is held back, in both directions.
+        pieces: most bytes that are sent on at once; 0: as they come.
+        silent: nothing passes any more, and nothing is closed: half-open, as after a cable was pulled.
         lost: how many were lost.
         cut_after: bytes that the server may send on one connection before it is cut; 0: any number.
     """
@@ -27,9 +33,14 @@ class Proxy:
     lose_commits: int = 0
     within: bytes = b""
     before: bool = False
+    reset: bool = False
+    latency: float = 0.0
+    pieces: int = 0
+    silent: bool = False
     lost: int = 0
     cut_after: int = 0
-    _threads: list[threading.Thread] = field(default_factory=list)
+    closed: bool = False
+    _deaf: dict[socket.socket, threading.Event] = field(default_factory=dict)
 
     def serve(self, listening: socket.socket) -> None:
         """Accept until the listening socket is closed."""
@@ -38,33 +49,71 @@ class Proxy:
                 client, _ = listening.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._relay, args=(client,), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client: socket.socket) -> None:
         with closing(client), closing(socket.create_connection(self.target)) as server:
-            back = threading.Thread(target=_pump, args=(server, client, self.cut_after), daemon=True)
-            silent = seen = False
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+            cut = seen = False
             back.start()
             while data := _received(client):
                 seen = seen or self.within in data
                 if self.lose_commits and seen and b"COMMIT" in data:
                     self.lose_commits -= 1
                     self.lost += 1
-                    silent = True
+                    cut = True
                     if not self.before:
-                        with suppress(OSError):
-                            client.shutdown(socket.SHUT_WR)  # the client hears nothing more
+                        if not self.reset:
+                            with suppress(OSError):
+                                client.shutdown(socket.SHUT_WR)  # the client hears nothing more
+                        self._deaf[client] = answered = threading.Event()
                         server.sendall(data)
-                        _received_quietly(server)
+                        answered.wait(5)
                     break
                 seen = seen and b"COMMIT" not in data
-                server.sendall(data)
-            if silent:
-                _cut(client)
+                with suppress(OSError):
+                    self._send(server, data)
+            if cut:
+                self._cut(client)
             with suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        passed = 0
+        while data := _received(source):
+            passed += len(data)
+            if self.cut_after and passed > self.cut_after:
+                self._cut(sink)
+                return
+            if sink in self._deaf:
+                self._deaf[sink].set()
+                continue
+            try:
+                self._send(sink, data)
+            except OSError:
+                return
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def _send(self, sink: socket.socket, data: bytes) -> None:
+        """Pass it on, as slowly as asked; not while the line is silent."""
+        while self.silent and not self.closed:
+            time.sleep(0.05)
+        if self.latency:
+            time.sleep(self.latency)
+        step = self.pieces or len(data)
+        for start in range(0, len(data), step):
+            sink.sendall(data[start : start + step])
+
+    def _cut(self, client: socket.socket) -> None:
+        with suppress(OSError):
+            if self.reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            else:
+                client.shutdown(socket.SHUT_RDWR)
 
 
 def _received(source: socket.socket) -> bytes:
@@ -74,37 +123,13 @@ def _received(source: socket.socket) -> bytes:
         return b""
 
 
-def _received_quietly(server: socket.socket) -> None:
-    """Give the server the time to commit."""
-    server.settimeout(1.0)
-    with suppress(OSError):
-        threading.Event().wait(0.3)
-
-
-def _pump(source: socket.socket, sink: socket.socket, cut_after: int) -> None:
-    passed = 0
-    while data := _received(source):
-        passed += len(data)
-        if cut_after and passed > cut_after:
-            _cut(sink)
-            return
-        try:
-            sink.sendall(data)
-        except OSError:
-            return
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
-
-
-def _cut(client: socket.socket) -> None:
-    with suppress(OSError):
-        client.shutdown(socket.SHUT_RDWR)
-
-
 @contextmanager
 def proxy(host: str, port: int) -> Iterator[Proxy]:
     """A running proxy to a server."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         running = Proxy((host, port), listening.getsockname()[1])
         threading.Thread(target=running.serve, args=(listening,), daemon=True).start()
-        yield running
+        try:
+            yield running
+        finally:
+            running.closed = True

@@ -7,6 +7,7 @@ opens a connection before the fork.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -110,6 +111,8 @@ def serve() -> None:
     """Answer requests until stdin ends."""
     for name in _PRELOADED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # or each child's collector touches, and so copies, all that was imported
     for line in sys.stdin:
         request = json.loads(line)
         answer = {"pong": True} if "ping" in request else _answer(request)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from weakref import WeakSet
 
@@ -24,11 +28,43 @@ _TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
 _open: WeakSet[psycopg2.extensions.connection] = WeakSet()
 
 
+HALF_OPEN = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
+"""A server that vanished without a word is noticed after two minutes, not after the two hours of the system."""
+GRACE = 5.0
+"""Seconds that a server gets to take a cancellation, and then the run to end by it."""
+
+
 def _cancel_statements() -> None:
-    """Break off what any connection of this process is waiting for."""
+    """Break off what any connection of this process is waiting for; hang up where the server stays silent."""
+    threading.Thread(target=_cancel_or_hang_up, name="conduit-cancel", daemon=True).start()
+
+
+def _cancel_or_hang_up() -> None:
+    break_off(list(_open))
+    time.sleep(GRACE)
+    _hang_up()
+
+
+def break_off(connections: Sequence[psycopg2.extensions.connection]) -> None:
+    """Cancel what they wait for, from a process of its own: psycopg2 keeps the interpreter's lock until it is answered.
+
+    What it calls there, `PQcancel`, is made for signal handlers, so it needs nothing that a fork leaves behind.
+    """
+    asking = os.fork()
+    if asking == 0:
+        signal.alarm(round(GRACE))
+        for connection in connections:
+            with suppress(psycopg2.Error):  # it was closed, or its server is gone
+                connection.cancel()
+        os._exit(0)
+    os.waitpid(asking, 0)
+
+
+def _hang_up() -> None:
+    """End every connection from this side. What waits for one of them then hears that it is gone."""
     for connection in list(_open):
-        with suppress(psycopg2.Error):  # it was closed, or its server is gone
-            connection.cancel()
+        with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
 
 on_interrupt(_cancel_statements)
@@ -56,6 +92,8 @@ def parameters(connection: PostgresqlConnection) -> dict[str, str]:
     found |= connection.options
     found.setdefault("host", "localhost")
     found.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    for key, value in HALF_OPEN.items():
+        found.setdefault(key, value)
     found.setdefault("application_name", "conduit")
     if found.setdefault("client_encoding", "UTF8").upper().replace("-", "") != "UTF8":
         raise ConfigError(

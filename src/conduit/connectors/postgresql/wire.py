@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conduit.connectors.postgresql.connection import mapped
+from conduit.connectors.postgresql.connection import break_off, mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.faults import crash_point
 from conduit.positions import Position
@@ -97,7 +97,10 @@ def offered(
             out.flush()
             return cur.rowcount
 
-    return Wire(kind=kind(connection), columns=sent.columns, reached=reached, send=send, cancel=connection.cancel)
+    def cancel() -> None:
+        break_off([connection])
+
+    return Wire(kind=kind(connection), columns=sent.columns, reached=reached, send=send, cancel=cancel)
 
 
 def fits(wire: Wire, connection: psycopg2.extensions.connection, columns: Sequence[Column]) -> bool:
