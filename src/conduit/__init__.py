@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from conduit.errors import ConduitError
 
-if TYPE_CHECKING:
-    from conduit.job import Backfill, Event
-    from conduit.plan import ResourcePlan, plan
-    from conduit.report import Report, ResourceReport
-    from conduit.run import run
+if TYPE_CHECKING:  # what `_Door` imports at the first use
+    from conduit.job import Backfill, Event  # noqa: TC004
+    from conduit.plan import ResourcePlan, plan  # noqa: TC004
+    from conduit.report import Report, ResourceReport  # noqa: TC004
+    from conduit.run import run  # noqa: TC004
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,7 @@ knows no connector and imports no driver.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -92,7 +92,33 @@ class SafeRead:
     needs_distance: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class LateSchema:
+    """Columns whose names are known, and whose Arrow types are made when somebody asks for them.
+
+    A source that need not import pyarrow to find that there is nothing new describes itself with one.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[], pa.Schema]
+
+
+class _Schema:
+    """The attribute `schema` of Described: given as a schema or as a LateSchema, always read as a schema."""
+
+    def __get__(self, described: Described | None, owner: type) -> pa.Schema:
+        if described is None:
+            raise AttributeError  # dataclasses ask for a default, and there is none
+        given: pa.Schema | LateSchema = described.__dict__["schema"]
+        made = given.make() if isinstance(given, LateSchema) else given
+        described.__dict__["schema"] = made
+        return made
+
+    def __set__(self, described: Described, given: pa.Schema | LateSchema) -> None:
+        described.__dict__["schema"] = given
+
+
+@dataclass(frozen=True, kw_only=True)
 class Described:
     """What a session knows before a row is read.
 
@@ -112,7 +138,7 @@ class Described:
         floor: (with a window) no row at or below this cursor is read; None: no bound.
     """
 
-    schema: pa.Schema
+    schema: _Schema = _Schema()
     fingerprint: str
     cursor_type: CursorType | None = None
     cursor_unit: str = ""
@@ -125,6 +151,12 @@ class Described:
     window: Window | None = None
     no_window: str = ""
     floor: Position | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the columns, known without the schema."""
+        found: Sequence[str] = self.__dict__["schema"].names
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conduit.errors import ConduitError
+from conduit.late import late
 from conduit.locks import private_folder
-from conduit.state_log import BY_HAND, Entry, position_of, value_of
+
+if TYPE_CHECKING:
+    from conduit import state_log
+    from conduit.state_log import Entry
+else:
+    state_log = late("conduit.state_log")
 
 FILE_NAME = "history.db"
 
@@ -153,7 +160,7 @@ class History:
 
 def _of_run(finished_at: str, run_id: str, report: str) -> Entry:
     told = json.loads(report)
-    return Entry(
+    return state_log.Entry(
         position=None,
         value=told["until"],
         run_id=run_id,
@@ -165,10 +172,10 @@ def _of_run(finished_at: str, run_id: str, report: str) -> Entry:
 
 
 def _of_change(change: StateChange) -> Entry:
-    run_id = f"{BY_HAND}{change.verb}"
-    return Entry(
+    run_id = f"{state_log.BY_HAND}{change.verb}"
+    return state_log.Entry(
         position=None,
-        value=value_of(position_of(change.new or "-", run_id)),
+        value=state_log.value_of(state_log.position_of(change.new or "-", run_id)),
         run_id=run_id,
         complete=True,
         rows=0,

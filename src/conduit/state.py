@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable
@@ -92,7 +91,7 @@ class StateFile:
                 write_new_file(aside, self.path.read_bytes(), stat.S_IMODE(self.path.stat().st_mode))
 
     def _aside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}")
+        return self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(2).hex()}")
 
     def _write(self, entries: dict[str, object]) -> None:
         """Tmp (random name, O_EXCL) -> fsync -> rename -> fsync of the folder."""
@@ -101,7 +100,7 @@ class StateFile:
         except FileNotFoundError:
             mode = 0o600
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-        temporary = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}.tmp")
+        temporary = self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}.tmp")
         try:
             write_new_file(temporary, text.encode("utf-8", "surrogatepass"), mode)
             crash_point("state.written")

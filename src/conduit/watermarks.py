@@ -137,11 +137,11 @@ def key_of(resource: Resource, described: Described, watermark: Watermark) -> tu
             f"resource {resource.name}: looking back for late rows needs a key that tells a late row from a loaded one",
             hint="name it with `primary_key: …`, or accept the loss of late rows with `incremental: {safety: none}`",
         )
-    missing = [name for name in key if name not in described.schema.names]
+    missing = [name for name in key if name not in described.names]
     if missing:
         raise ConfigError(
             f"resource {resource.name}: primary_key {', '.join(missing)} is not among the columns "
-            f"{', '.join(described.schema.names)}",
+            f"{', '.join(described.names)}",
             hint="select it in the query",
         )
     return key

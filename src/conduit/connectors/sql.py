@@ -15,16 +15,20 @@ from conduit.contract import Write
 from conduit.errors import ConduitError, ConfigError, DataError, Fenced, StateConflict
 from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.query import Query
-from conduit.rows import METADATA_COLUMNS
-from conduit.strategies import append, merge, replace
-from conduit.strategies.statements import Dialect, Statement, Tables
-from conduit.tokens import refuse_open_ends, tokens_of
 
 if TYPE_CHECKING:
     from sqlglot import exp
-else:
-    exp = late("sqlglot.expressions")
+
+    from conduit import rows, tokens
+    from conduit.query import Query
+    from conduit.strategies import append, merge, replace
+    from conduit.strategies import statements as shared
+    from conduit.strategies.dialects import Dialect
+    from conduit.strategies.statements import Statement, Tables
+else:  # a run that only reads a mark has no use for any of them
+    exp, rows, tokens = late("sqlglot.expressions"), late("conduit.rows"), late("conduit.tokens")
+    append, merge = late("conduit.strategies.append"), late("conduit.strategies.merge")
+    replace, shared = late("conduit.strategies.replace"), late("conduit.strategies.statements")
 
 STATE_TABLE = "_conduit_state"
 """The table of marks, beside the tables that they belong to: one database, one commit."""
@@ -129,7 +133,7 @@ def require_key(write: Write) -> None:
         )
     for column, expression in write.update.items():
         what = f"table {write.table}: `update: {{{column}: …}}`"
-        refuse_open_ends(tokens_of(expression, "postgres", what), what)
+        tokens.refuse_open_ends(tokens.tokens_of(expression, "postgres", what), what)
 
 
 def tables(
@@ -143,7 +147,7 @@ def tables(
     present_from: str = "",
 ) -> Tables:
     """The two tables of a write; `target` and `stage` are quoted names."""
-    return Tables(
+    return shared.Tables(
         dialect=dialect,
         target=target,
         stage=stage,
@@ -153,7 +157,7 @@ def tables(
         casts=casts or {},
         comparable=comparable or {},
         update=write.update,
-        unwatched=METADATA_COLUMNS,
+        unwatched=rows.METADATA_COLUMNS,
         present_from=present_from,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.errors
@@ -14,13 +15,18 @@ from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql import catalogue, keys
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, mapped
-from conduit.connectors.postgresql.load import PostgresqlLoad
 from conduit.connectors.postgresql.marks import Marks, remove_runs, rows_of_runs
 from conduit.connectors.postgresql.types import created, quote
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError, ConnectionFailed
+from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.state_log import Entry
+
+if TYPE_CHECKING:
+    from conduit.connectors.postgresql import load
+    from conduit.state_log import Entry
+else:
+    load = late("conduit.connectors.postgresql.load")
 
 LOCK_SECONDS = 10
 """How long a statement waits for somebody else's lock before the run gives up with exit 75."""
@@ -90,7 +96,7 @@ class PostgresqlDestination:
         with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
             cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on")
         target = catalogue.qualified(self._connection.schema, write.table)
-        return PostgresqlLoad(self._name, connection, write, target, table, self._marks)
+        return load.PostgresqlLoad(self._name, connection, write, target, table, self._marks)
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql.catalogue import Cursor
 from conduit.connectors.postgresql.types import quote
+from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.rows import RUN_ID
-from conduit.state_log import Entry
+
+if TYPE_CHECKING:
+    from conduit import rows
+    from conduit.state_log import Entry
+else:
+    rows = late("conduit.rows")
 
 
 def _parameter(place: int) -> str:  # noqa: ARG001 - psycopg2 counts by itself
@@ -73,11 +79,11 @@ class Marks:
 
 def rows_of_runs(cur: Cursor, target: str, later: Sequence[Entry]) -> int:
     """How many rows of a table carry the id of one of these runs; `target` is a quoted name."""
-    cur.execute(*sql_log.rows_of(target, quote(RUN_ID), later, _parameter))
+    cur.execute(*sql_log.rows_of(target, quote(rows.RUN_ID), later, _parameter))
     return int((cur.fetchone() or (0,))[0])
 
 
 def remove_runs(cur: Cursor, target: str, later: Sequence[Entry]) -> int:
     """Remove them; returns their number."""
-    cur.execute(*sql_log.removal(target, quote(RUN_ID), later, _parameter))
+    cur.execute(*sql_log.removal(target, quote(rows.RUN_ID), later, _parameter))
     return cur.rowcount

@@ -10,27 +10,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from conduit import schemas
 from conduit.arrow import pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
 from conduit.connectors import sql
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, conninfo, mapped
-from conduit.connectors.postgresql.reader import Reader
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
-from conduit.connectors.postgresql.wire import chosen, offered
-from conduit.contract import Described, Estimate, Read, Session, Split, Until
+from conduit.contract import Described, Estimate, LateSchema, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError
+from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
-from conduit.wires import Wire
+
+if TYPE_CHECKING:
+    from conduit import schemas
+    from conduit.connectors.postgresql import reader, wire
+    from conduit.connectors.postgresql.reader import Reader
+    from conduit.wires import Wire
+else:
+    reader, schemas = late("conduit.connectors.postgresql.reader"), late("conduit.schemas")
+    wire = late("conduit.connectors.postgresql.wire")
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 _MINIMUM: dict[str, str] = {
@@ -92,7 +99,7 @@ class PostgresqlSession:
         self._query = self._read_query()
         self._table = catalogue.qualified(connection.schema, read.table or "")
         self._key: tuple[str, ...] = ()
-        self._reader = Reader(name, conninfo(connection), schema=connection.schema)
+        self._reader: Reader | None = None
 
     def _read_query(self) -> Query | None:
         if self._read.query is None:
@@ -103,13 +110,13 @@ class PostgresqlSession:
 
     def describe(self) -> Described:
         """Schema, key and statement, from the catalogue."""
-        fields = [self._declared(column) for column in self._columns]
+        columns = self._columns
         type_, unit = self._cursor_type
         composed = self._composed
         lower = self._ends.lower
         window = self._window
         return Described(
-            schema=pa.schema(fields),
+            schema=LateSchema(tuple(column.name for column in columns), self._schema),
             fingerprint=self._fingerprint,
             cursor_type=type_,
             cursor_unit=unit,
@@ -123,6 +130,9 @@ class PostgresqlSession:
             no_window=self._no_window,
             floor=window.lower if window else None,
         )
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema([self._declared(column) for column in self._columns])
 
     @cached_property
     def _columns(self) -> list[Column]:
@@ -175,11 +185,7 @@ class PostgresqlSession:
     @cached_property
     def _cursor_type(self) -> tuple[CursorType | None, str]:
         column = self._cursor_column
-        if column is None:
-            return None, ""
-        if column.type_name == "numeric":
-            return "decimal", ""
-        return schemas.cursor_type(column.field())
+        return column.cursor_type() if column is not None else (None, "")
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -202,7 +208,7 @@ class PostgresqlSession:
         return int(found[0]) if found else 0
 
     def _text_notes(self) -> list[str]:
-        carried = [c for c in self._columns if not c.is_plain and schemas.is_text(c.field().type)]
+        carried = [c for c in self._columns if c.is_carried_as_text]
         return [f"column {c.name}: {c.formatted} travels as text" for c in carried if c.name not in self._read.columns]
 
     # --- bounds and statements ---
@@ -350,6 +356,7 @@ class PostgresqlSession:
         """The rows of a split, through ADBC, from this session's snapshot."""
         snapshot = self._exported()
         sql = self._composed.sql if split.name == ROWS else self._null_rows()
+        self._reader = reader.Reader(self._name, conninfo(self._connection), schema=self._connection.schema)
         yield from self._reader.batches(snapshot, sql, self.describe().schema)
 
     def _exported(self) -> str:
@@ -377,11 +384,11 @@ class PostgresqlSession:
     def wire(self, columns: Sequence[str], key: Sequence[str]) -> Wire | None:
         """Binary COPY of a table, or of a plain SELECT from one: of others the highest cursor costs a second run."""
         looked_at = self._read.columns or self._null_cursors or (self._read.cursor is not None and not self._is_plain)
-        sent = None if looked_at else chosen(self._columns, columns, key)
+        sent = None if looked_at else wire.chosen(self._columns, columns, key)
         if sent is None:
             return None
         statement = self._compose(self._query, sent.select).sql
-        return offered(self._name, self._opened, sent, statement, reached=self._reached)
+        return wire.offered(self._name, self._opened, sent, statement, reached=self._reached)
 
     def _reached(self) -> Position | None:
         """The highest cursor of the rows of this read."""
@@ -398,7 +405,8 @@ class PostgresqlSession:
 
     def cancel(self) -> None:
         """Break off the read."""
-        self._reader.cancel()
+        if self._reader is not None:
+            self._reader.cancel()
 
     def _null_rows(self) -> str:
         select = ", ".join(column.select() for column in self._columns)
