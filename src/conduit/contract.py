@@ -8,11 +8,12 @@ knows no connector and imports no driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from conduit.arrow import SchemaOnce
 from conduit.errors import ConnectionFailed
 from conduit.marks import Identity, Mark
 from conduit.positions import CursorType, Lag, Position, Window
@@ -92,38 +93,12 @@ class SafeRead:
     needs_distance: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LateSchema:
-    """Columns whose names are known, and whose Arrow types are made when somebody asks for them.
-
-    A source that need not import pyarrow to find that there is nothing new describes itself with one.
-    """
-
-    names: tuple[str, ...]
-    make: Callable[[], pa.Schema]
-
-
-class _Schema:
-    """The attribute `schema` of Described: given as a schema or as a LateSchema, always read as a schema."""
-
-    def __get__(self, described: Described | None, owner: type) -> pa.Schema:
-        if described is None:
-            raise AttributeError  # dataclasses ask for a default, and there is none
-        given: pa.Schema | LateSchema = described.__dict__["schema"]
-        made = given.make() if isinstance(given, LateSchema) else given
-        described.__dict__["schema"] = made
-        return made
-
-    def __set__(self, described: Described, given: pa.Schema | LateSchema) -> None:
-        described.__dict__["schema"] = given
-
-
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """What a session knows before a row is read.
 
     Attributes:
-        schema: the columns as they will come (without CURSOR_TEXT).
+        schema: the columns as they will come (without CURSOR_TEXT); can be given as a LateSchema.
         fingerprint: system, database, relation and cursor of the source, as one line.
         cursor_type: type of the incremental column; None without one.
         cursor_unit: `s`, `ms`, `us`, `ns` for times.
@@ -138,7 +113,7 @@ class Described:
         floor: (with a window) no row at or below this cursor is read; None: no bound.
     """
 
-    schema: _Schema = _Schema()
+    schema: SchemaOnce = SchemaOnce()  # noqa: RUF009 - a descriptor, no default
     fingerprint: str
     cursor_type: CursorType | None = None
     cursor_unit: str = ""
@@ -154,9 +129,8 @@ class Described:
 
     @property
     def names(self) -> Sequence[str]:
-        """The names of the columns, known without the schema."""
-        found: Sequence[str] = self.__dict__["schema"].names
-        return found
+        """The names of the columns, known before the schema is made."""
+        return SchemaOnce.names(self)
 
 
 @dataclass(frozen=True, slots=True)

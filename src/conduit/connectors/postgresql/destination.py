@@ -14,7 +14,7 @@ from conduit.arrow import pa
 from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql import catalogue, keys
 from conduit.connectors.postgresql.config import PostgresqlConnection
-from conduit.connectors.postgresql.connection import connect, mapped
+from conduit.connectors.postgresql.connection import alone, connect, mapped
 from conduit.connectors.postgresql.marks import Marks, remove_runs, rows_of_runs
 from conduit.connectors.postgresql.types import created, quote
 from conduit.contract import Load, Write
@@ -70,12 +70,7 @@ class PostgresqlDestination:
 
     def marks(self, table: str, *, settle: bool = False) -> Sequence[Mark]:
         """The marks of a table. `settle` waits for a commit that is still on its way, up to LOCK_SECONDS."""
-        with (
-            mapped(self._name, f"read the marks of {table}"),
-            self._database() as connection,
-            connection.cursor() as cur,
-        ):
-            cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        with mapped(self._name, f"read the marks of {table}"), alone(self._database()) as cur:
             try:
                 return self._marks.read(cur, table, wait=settle)
             except psycopg2.errors.UndefinedTable:
@@ -83,7 +78,7 @@ class PostgresqlDestination:
 
     def describe(self, table: str) -> pa.Schema | None:
         """The table's columns, in the types that a source would give them."""
-        with mapped(self._name, f"describe {table}"), self._database() as connection, connection.cursor() as cur:
+        with mapped(self._name, f"describe {table}"), alone(self._database()) as cur:
             columns = self._table(cur, table).columns
         return pa.schema([column.field() for column in columns]) if columns else None
 
@@ -91,10 +86,10 @@ class PostgresqlDestination:
         """Create or extend the table where needed, in a transaction of its own, then open the one for the rows."""
         sql.require_key(write)
         connection = self._database()
-        with mapped(self._name, f"prepare {write.table}"), connection, connection.cursor() as cur:
-            table = self._prepared(cur, write)
+        with mapped(self._name, f"prepare {write.table}"):
+            table = self._prepared(connection, write)
         with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
-            cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on")
+            cur.execute("SET LOCAL synchronous_commit = on")
         target = catalogue.qualified(self._connection.schema, write.table)
         return load.PostgresqlLoad(self._name, connection, write, target, table, self._marks)
 
@@ -138,7 +133,8 @@ class PostgresqlDestination:
 
     def _database(self) -> psycopg2.extensions.connection:
         if self._opened is None or self._opened.closed:
-            self._opened = connect(self._name, self._connection)
+            self._opened = connect(self._name, self._connection, f"SET lock_timeout = '{LOCK_SECONDS}s'")
+            self._opened.autocommit = False
         return self._opened
 
     def _table(self, cur: catalogue.Cursor, table: str) -> catalogue.Table:
@@ -160,16 +156,17 @@ class PostgresqlDestination:
                 hint="leave it out of the query",
             )
 
-    def _prepared(self, cur: catalogue.Cursor, write: Write) -> catalogue.Table:
+    def _prepared(self, connection: psycopg2.extensions.connection, write: Write) -> catalogue.Table:
         """The target, after it was created or extended if that was needed."""
-        table = self._table(cur, write.table)
-        if table.columns and not write.add_columns and not self._marks.missing(cur):
-            return table
-        self._refuse_generated(cur, write)
-        cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        self._create_state_table(cur)
-        self._create_table(cur, write)
-        return self._table(cur, write.table)
+        with alone(connection) as cur:
+            table = self._table(cur, write.table)
+            if table.columns and not write.add_columns and not self._marks.missing(cur):
+                return table
+        with connection, connection.cursor() as cur:
+            self._refuse_generated(cur, write)
+            self._create_state_table(cur)
+            self._create_table(cur, write)
+            return self._table(cur, write.table)
 
     def _create_state_table(self, cur: catalogue.Cursor) -> None:
         """Make the table of marks and its log; those that are there need no right to create."""

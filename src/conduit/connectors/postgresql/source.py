@@ -16,15 +16,15 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from conduit.arrow import pa
+from conduit.arrow import LateSchema, pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
 from conduit.connectors import sql
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
-from conduit.connectors.postgresql.connection import connect, conninfo, mapped
+from conduit.connectors.postgresql.connection import READ_ONLY, SNAPSHOT, connect, conninfo, mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
-from conduit.contract import Described, Estimate, LateSchema, Read, Session, Split, Until
+from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError
 from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
@@ -61,7 +61,7 @@ class PostgresqlSource:
     def check(self) -> str:
         """Connect, and say who we are and to what."""
         with (
-            closing(connect(self._name, self._connection, read_only=True)) as opened,
+            closing(connect(self._name, self._connection, READ_ONLY)) as opened,
             opened.cursor() as cur,
             mapped(self._name, "check"),
         ):
@@ -79,10 +79,9 @@ class PostgresqlSource:
     def open(self, read: Read) -> Iterator[Session]:
         """One read-only snapshot."""
         with (
-            closing(connect(self._name, self._connection, read_only=True)) as opened,
+            closing(connect(self._name, self._connection, READ_ONLY, SNAPSHOT)) as opened,
             mapped(self._name, f"resource {read.resource}"),
         ):
-            opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
             yield PostgresqlSession(self._name, self._connection, opened, read)
 
 
@@ -98,7 +97,6 @@ class PostgresqlSession:
         self._read = read
         self._query = self._read_query()
         self._table = catalogue.qualified(connection.schema, read.table or "")
-        self._key: tuple[str, ...] = ()
         self._reader: Reader | None = None
 
     def _read_query(self) -> Query | None:
@@ -120,7 +118,7 @@ class PostgresqlSession:
             fingerprint=self._fingerprint,
             cursor_type=type_,
             cursor_unit=unit,
-            key=self._key,
+            key=self._proved(self._facts.key) if self._plain_table is not None else (),
             ordered=composed.ordered,
             null_cursors=self._null_cursors,
             sql=composed.sql,
@@ -135,13 +133,16 @@ class PostgresqlSession:
         return pa.schema([self._declared(column) for column in self._columns])
 
     @cached_property
-    def _columns(self) -> list[Column]:
+    def _facts(self) -> catalogue.Facts:
+        plain = self._plain_table
         with self._opened.cursor() as cur:
             described = self._executed_empty(cur)
-            columns = catalogue.output_columns(cur, described, trust_not_null=self._is_plain)
-            self._key = self._proved(catalogue.unique_key(cur, described)) if self._is_plain else ()
-        require_columns(self._read, [column.name for column in columns])
-        return columns
+            return catalogue.facts(cur, described, plain, trust_not_null=plain is not None)
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        require_columns(self._read, [column.name for column in self._facts.columns])
+        return self._facts.columns
 
     def _proved(self, key: tuple[str, ...]) -> tuple[str, ...]:
         """The key, unless the query computes on its columns or makes several rows of one."""
@@ -156,23 +157,25 @@ class PostgresqlSession:
         candidates = ["NULL", *(f"NULL::{self._cast(type_)}" for type_ in _MINIMUM)]
         if not self._query.placeholders or not self._query.first_run("NULL")[1]:
             candidates = ["NULL"]
-        cur.execute("SAVEPOINT conduit_describe")
+        savepoint = "SAVEPOINT conduit_describe; " if len(candidates) > 1 else ""
         for place, literal in enumerate(candidates, start=1):
             try:
-                cur.execute(f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
+                cur.execute(f"{savepoint}SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
             except _UNTYPED:
                 if place == len(candidates):
                     raise
                 cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
             else:
-                described = list(cur.description or ())
-                cur.execute("RELEASE SAVEPOINT conduit_describe")
-                return described
+                return list(cur.description or ())
         return []
 
-    @property
-    def _is_plain(self) -> bool:
-        return self._query is None or self._query.plain_table() is not None
+    @cached_property
+    def _plain_table(self) -> str | None:
+        """The quoted name of the table that is read, when nothing but it is read."""
+        if self._query is None:
+            return self._table
+        table = self._query.plain_table()
+        return catalogue.qualified(self._connection.schema, table) if table else None
 
     def _declared(self, column: Column) -> pa.Field[pa.DataType]:
         declared = self._read.columns.get(column.name)
@@ -189,12 +192,8 @@ class PostgresqlSession:
 
     @cached_property
     def _fingerprint(self) -> str:
-        relation = "(query)" if self._query is not None else self._table
-        if self._query is not None and (table := self._query.plain_table()):
-            relation = catalogue.qualified(self._connection.schema, table)
-        with self._opened.cursor() as cur:
-            cur.execute("SELECT system_identifier, current_database() FROM pg_control_system()")
-            system, database = cur.fetchone() or ("", "")
+        system, database = self._facts.system
+        relation = self._plain_table or "(query)"
         return f"postgresql:{system}:{database}:{relation}:{self._read.cursor or '-'}"
 
     @cached_property
@@ -225,23 +224,22 @@ class PostgresqlSession:
             return ""
         if self._read.safe.needs_distance and self._cursor_type[0] in ("text", "uuid"):
             return f"a cursor of type {self._cursor_type[0]} needs a primary_key"
-        table = self._read.table if self._query is None else self._query.plain_table()
-        if table is None:
+        if self._plain_table is None:
             return "the query is more than a SELECT from one table"
         if self._query is not None and not sql.passed_through(self._query, [self._read.cursor or ""]):
             return f"{self._read.cursor} is not a column of the table as it stands"
         if self._query is not None and self._query.narrowed("xmin IS NOT NULL") is None:
             return "`:last_value` stands where no other condition can take its place"
-        with self._opened.cursor() as cur:
-            return refusal(cur, catalogue.qualified(self._connection.schema, table))
+        return refusal(self._facts, self._plain_table)
 
     @cached_property
     def _window(self) -> WindowRead | None:
         """The transactions to read; None: the read goes by the cursor."""
-        if self._read.safe is None or self._no_window:
+        snapshot = self._facts.snapshot
+        if self._read.safe is None or self._no_window or snapshot is None:
             return None
         with self._opened.cursor() as cur:
-            return window_read(cur, self._read.safe, self._read.since)
+            return window_read(cur, snapshot, self._read.safe, self._read.since)
 
     def _literal(self, value: str) -> str:
         """A value of the cursor's type, quoted by the driver; text compares by its bytes."""
@@ -316,15 +314,17 @@ class PostgresqlSession:
 
     def _until_of_table(self) -> Until:
         name = quote(self._read.cursor or "")
+        last = (
+            f"SELECT q.{name}::text FROM {self._table} AS q WHERE q.{name} IS NOT NULL "
+            f"ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1"
+        )
+        any_row = self._any_row() if self._window else "true"
         with self._opened.cursor() as cur:
-            cur.execute(
-                f"SELECT q.{name}::text FROM {self._table} AS q WHERE q.{name} IS NOT NULL "
-                f"ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1"
-            )
-            found = cur.fetchone()
-        highest = self._position(found[0]) if found is not None else None
+            cur.execute(f"SELECT ({last}), {any_row}")
+            found, has_rows = cur.fetchone() or (None, False)
+        highest = self._position(found) if found is not None else None
         until = until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
-        return Until(nothing_new=until.nothing_new or not self._has_rows(), position=highest) if self._window else until
+        return Until(nothing_new=until.nothing_new or not has_rows, position=highest)
 
     def _until_of_query(self) -> Until:
         if (self._ends.lower is None and self._window is None) or self._read.on_null == "include":
@@ -333,9 +333,14 @@ class PostgresqlSession:
 
     def _has_rows(self) -> bool:
         with self._opened.cursor() as cur:
-            cur.execute(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)")
+            cur.execute(f"SELECT {self._any_row()}")
             found = cur.fetchone()
         return bool(found and found[0])
+
+    def _any_row(self) -> str:
+        """Whether the read gives a row, as an expression; a window without a transaction needs no look at the table."""
+        empty = self._window is not None and self._window.is_empty
+        return "false" if empty else f"EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)"
 
     def _position(self, text: str) -> Position:
         type_, unit = self._cursor_type
@@ -383,7 +388,9 @@ class PostgresqlSession:
 
     def wire(self, columns: Sequence[str], key: Sequence[str]) -> Wire | None:
         """Binary COPY of a table, or of a plain SELECT from one: of others the highest cursor costs a second run."""
-        looked_at = self._read.columns or self._null_cursors or (self._read.cursor is not None and not self._is_plain)
+        looked_at = (
+            self._read.columns or self._null_cursors or (self._read.cursor is not None and self._plain_table is None)
+        )
         sent = None if looked_at else wire.chosen(self._columns, columns, key)
         if sent is None:
             return None
