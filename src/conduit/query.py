@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 else:
     sqlglot, exp = late("sqlglot"), late("sqlglot.expressions")
 
+_MULTIPLIES = ("UDTF", "ExplodingGenerateSeries", "Pivot", "Anonymous")
+"""What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
+
 _WRITES = ("Insert", "Update", "Delete", "Merge", "Create", "Drop", "Command", "Into")
 
 
@@ -171,6 +174,24 @@ class Query:
         if not isinstance(table, exp.Table) or any(tree.find_all(exp.AggFunc, exp.Window)):
             return None
         return ".".join(part.name for part in table.parts)
+
+    def with_text(self, text: str) -> Query:
+        """The same query with a text that `narrowed` gave."""
+        return read_query(text, self.dialect, incremental=True)
+
+    def passed_through(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Of the columns of its one table, those that a plain query gives unchanged, once a row, under their names."""
+        multiplies = tuple(getattr(exp, name) for name in _MULTIPLIES)
+        if self.tree is None or self.plain_table() is None or any(self.tree.find_all(*multiplies)):
+            return ()
+        given: set[str] = set()
+        for output in self.tree.selects:
+            star = output.this if isinstance(output, exp.Column) else output
+            if isinstance(star, exp.Star):
+                given |= set(columns) if not any(star.args.values()) else set()
+            elif isinstance(output.unalias(), exp.Column) and output.unalias().name == output.alias_or_name:
+                given.add(output.alias_or_name)
+        return tuple(name for name in columns if name in given)
 
     def _is_output(self, term: exp.Expr, column: str) -> bool:
         if self.tree is None:

@@ -17,24 +17,18 @@ from conduit.late import late
 from conduit.marks import Identity, Mark
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-
     from conduit import rows, tokens
-    from conduit.query import Query
     from conduit.strategies import append, merge, replace
     from conduit.strategies import statements as shared
     from conduit.strategies.dialects import Dialect
     from conduit.strategies.statements import Statement, Tables
 else:  # a run that only reads a mark has no use for any of them
-    exp, rows, tokens = late("sqlglot.expressions"), late("conduit.rows"), late("conduit.tokens")
+    rows, tokens = late("conduit.rows"), late("conduit.tokens")
     append, merge = late("conduit.strategies.append"), late("conduit.strategies.merge")
     replace, shared = late("conduit.strategies.replace"), late("conduit.strategies.statements")
 
 STATE_TABLE = "_conduit_state"
 """The table of marks, beside the tables that they belong to: one database, one commit."""
-
-_MULTIPLIES = ("UDTF", "ExplodingGenerateSeries", "Pivot", "Anonymous")
-"""What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
 
 Parameter = Callable[[int], str]
 """How the n-th parameter of a statement is spelled, from 1 on: `?1`, `$1`, `%s`."""
@@ -210,24 +204,3 @@ def _twin(write: Write, key: Sequence[object]) -> DataError:
         f"table {write.table}: two new rows have the key {told}, and `update:` would count only one of them",
         hint="let the query add them up first, with GROUP BY the key",
     )
-
-
-# --- one read -------------------------------------------------------------------------------------------
-
-
-def passed_through(query: Query, columns: Sequence[str]) -> tuple[str, ...]:
-    """Of the columns of its one table, those that a plain query gives unchanged, once a row, under their own names."""
-    if (
-        query.tree is None
-        or query.plain_table() is None
-        or any(query.tree.find_all(*(getattr(exp, name) for name in _MULTIPLIES)))
-    ):
-        return ()
-    given: set[str] = set()
-    for output in query.tree.selects:
-        star = output.this if isinstance(output, exp.Column) else output
-        if isinstance(star, exp.Star):
-            given |= set(columns) if not any(star.args.values()) else set()
-        elif isinstance(output.unalias(), exp.Column) and output.unalias().name == output.alias_or_name:
-            given.add(output.alias_or_name)
-    return tuple(name for name in columns if name in given)

@@ -18,7 +18,6 @@ import psycopg2.extensions
 
 from conduit.arrow import LateSchema, pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
-from conduit.connectors import sql
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import READ_ONLY, SNAPSHOT, connect, conninfo, mapped
@@ -29,6 +28,7 @@ from conduit.errors import ConfigError, DataError
 from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
+from conduit.simple_query import simple_query
 
 if TYPE_CHECKING:
     from conduit import schemas
@@ -102,7 +102,8 @@ class PostgresqlSession:
     def _read_query(self) -> Query | None:
         if self._read.query is None:
             return None
-        return read_query(self._read.query, "postgres", incremental=self._read.cursor is not None)
+        text, incremental = self._read.query, self._read.cursor is not None
+        return simple_query(text, incremental=incremental) or read_query(text, "postgres", incremental=incremental)
 
     # --- what is known without a row ---
 
@@ -146,7 +147,7 @@ class PostgresqlSession:
 
     def _proved(self, key: tuple[str, ...]) -> tuple[str, ...]:
         """The key, unless the query computes on its columns or makes several rows of one."""
-        kept = key if self._query is None else sql.passed_through(self._query, key)
+        kept = key if self._query is None else self._query.passed_through(key)
         return key if set(kept) == set(key) else ()
 
     def _executed_empty(self, cur: catalogue.Cursor) -> list[psycopg2.extensions.Column]:
@@ -226,7 +227,7 @@ class PostgresqlSession:
             return f"a cursor of type {self._cursor_type[0]} needs a primary_key"
         if self._plain_table is None:
             return "the query is more than a SELECT from one table"
-        if self._query is not None and not sql.passed_through(self._query, [self._read.cursor or ""]):
+        if self._query is not None and not self._query.passed_through([self._read.cursor or ""]):
             return f"{self._read.cursor} is not a column of the table as it stands"
         if self._query is not None and self._query.narrowed("xmin IS NOT NULL") is None:
             return "`:last_value` stands where no other condition can take its place"
@@ -289,7 +290,7 @@ class PostgresqlSession:
         narrowed = query.narrowed(f"{window.condition}{above}") or query.text
         return compose(
             self._read,
-            read_query(narrowed, "postgres", incremental=True),
+            query.with_text(narrowed),
             table=self._table,
             bounds=Bounds(),
             column=self._ordering,
