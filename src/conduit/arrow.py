@@ -6,8 +6,9 @@ Other modules write `from conduit.arrow import pa, pc` and use the names as if t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from conduit.late import late
 
@@ -26,8 +27,7 @@ else:
 __all__ = ["AnyArray", "AnyField", "AnyScalar", "LateSchema", "SchemaOnce", "pa", "pc", "pq"]
 
 
-@dataclass(frozen=True, slots=True)
-class LateSchema:
+class LateSchema(msgspec.Struct, frozen=True):
     """Columns whose names are known, and whose Arrow types are made when somebody asks for them.
 
     A source that can find that there is nothing new without pyarrow describes itself with one.

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from conduit.arrow import AnyArray, AnyField, AnyScalar, pa, pc
 from conduit.contract import Read, Split, Until
@@ -32,8 +33,7 @@ ROWS, NULL_CURSORS = "rows", "null cursors"
 """The names of the two splits that a read by cursor can have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(msgspec.Struct, frozen=True):
     """Where a read begins (exclusive) and ends (inclusive); None: open."""
 
     lower: Position | None = None
@@ -89,8 +89,7 @@ def splits_of(read: Read, null_cursors: int) -> list[Split]:
     return [Split(ROWS), Split(NULL_CURSORS)] if wants_nulls else [Split(ROWS)]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """Rows above `lower`, up to `upper`.
 
     Attributes:

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import msgspec
+
 from conduit.arrow import SchemaOnce
 from conduit.errors import ConnectionFailed
 from conduit.marks import Identity, Mark
@@ -76,8 +78,7 @@ class Read:
     safe: SafeRead | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SafeRead:
+class SafeRead(msgspec.Struct, frozen=True, kw_only=True):
     """Asks a source that has a safe horizon to read by it: what was committed since the mark, late or not.
 
     Attributes:
@@ -133,8 +134,7 @@ class Described:
         return SchemaOnce.names(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True):
     """A bounded piece of a read: picklable, disjoint from the others, complete together with them.
 
     `name` is `rows`, or `null cursors` for the rows that have none; `detail` belongs to the connector.
@@ -144,8 +144,7 @@ class Split:
     detail: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Until:
+class Until(msgspec.Struct, frozen=True, kw_only=True):
     """Where a read will end.
 
     Attributes:
@@ -187,8 +186,7 @@ class SupportsEstimate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """A number of rows, counted (`exact`) or guessed by the source's planner."""
 
     rows: int
@@ -263,8 +261,7 @@ class Write:
     allow_shrink: float = SHRINK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that were brought to the destination and that no reader can see yet. Picklable."""
 
     part: str

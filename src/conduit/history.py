@@ -5,17 +5,17 @@ It can be deleted at any time. A run that cannot write it succeeds all the same 
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.errors import ConduitError
 from conduit.late import late
@@ -43,8 +43,7 @@ class HistoryUnavailable(ConduitError):
     """The record could not be written; what it is about has happened all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
+class StateChange(msgspec.Struct, frozen=True):
     """One change of a mark by hand: who, when, old and new."""
 
     changed_at: str
@@ -57,8 +56,7 @@ class StateChange:
     new: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True):
     """How far a destination was found to hold what its source has; `through` None: all of it, without a watermark."""
 
     verified_at: str
@@ -66,8 +64,7 @@ class Verified:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """The record of a project, in `folder` (its `.conduit/`)."""
 
     folder: Path
@@ -199,6 +196,8 @@ def utc_now() -> str:
 
 
 def _user() -> str:
+    import getpass  # noqa: PLC0415 - a run never asks who changed a mark
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

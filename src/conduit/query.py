@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from conduit.contract import Read
 from conduit.errors import ConfigError
 from conduit.late import late
@@ -242,8 +244,7 @@ def read_query(text: str, dialect: str, *, incremental: bool) -> Query:
     return Query(text.rstrip(), dialect, placeholders, tree)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """The ends of a read, as expressions of the dialect; None: open. `also` is one more condition on its rows."""
 
     lower: str | None = None
@@ -252,8 +253,7 @@ class Bounds:
     also: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(msgspec.Struct, frozen=True):
     """The statement that is sent, whether its rows come in cursor order, and what a person should know."""
 
     sql: str

@@ -11,8 +11,9 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from conduit.errors import ConnectionFailed, StateConflict
 from conduit.faults import crash_point
@@ -29,8 +30,7 @@ class BrokenStateFile(Exception):
     """The file cannot be taken at its word. The message says why and where."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateFile:
+class StateFile(msgspec.Struct, frozen=True):
     """The state file of a project.
 
     Attributes:
@@ -185,8 +185,7 @@ def _kept_float(text: str) -> float:
 # --- what follows when file and mark differ -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(msgspec.Struct, frozen=True):
     """Where a run starts from, and what a person is told about it.
 
     Attributes:

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from conduit.config.nodes import ListNode, MappingNode, Node, ScalarNode, Spot, UnknownNode
 from conduit.config.problems import Problems, shown

@@ -8,7 +8,6 @@ from it. This module reads no file and imports no driver.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -75,8 +74,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return ReadBack(self, table)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBack:
+class ReadBack(msgspec.Struct, frozen=True):
     """A destination's table as a source of the same type sees it.
 
     Attributes:
@@ -192,8 +190,7 @@ def reads_target(update: Mapping[str, str]) -> bool:
     return any("target." in expression.lower().replace('"', "") for expression in update.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(msgspec.Struct, frozen=True, kw_only=True):
     """One ingest.yml.
 
     Attributes:
@@ -207,8 +204,8 @@ class Project:
 
     file: Path
     pipeline: str = "default"
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
-    destinations: dict[str, DestinationConfig] = field(default_factory=dict)
+    sources: dict[str, SourceConfig] = {}
+    destinations: dict[str, DestinationConfig] = {}
     resources: tuple[Resource, ...] = ()
     notes: tuple[str, ...] = ()
 

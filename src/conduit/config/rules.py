@@ -6,8 +6,9 @@ a destination's keys what it cannot do, and knows no connector by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from conduit.config.connections import Entry
 from conduit.config.convert import WRONG, Draft
@@ -32,8 +33,7 @@ _WHAT_IS_READ = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One resource of the file with all that decides what it means.
 
     Attributes:

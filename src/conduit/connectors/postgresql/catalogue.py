@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import psycopg2.extensions
 
 from conduit.connectors.postgresql.types import Column, quote
@@ -58,8 +58,7 @@ def qualified(schema: str, table: str) -> str:
     return ".".join(quote(part) for part in table.split(".")) if "." in table else f"{quote(schema)}.{quote(table)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What one look at the catalogue tells of the output of a statement.
 
     Attributes:
@@ -136,8 +135,7 @@ def _signed(scale: int) -> int:
     return scale - 2048 if scale > 1023 else scale
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A table as the catalogue knows it.
 
     Attributes:

@@ -52,7 +52,7 @@ class PostgresqlDestination:
     def check(self) -> str:
         """Connect, and see whether tables can be made in the schema."""
         schema = self._connection.schema
-        with mapped(self._name, "check"), self._database().cursor() as cur:
+        with mapped(self._name, "check"), alone(self._database()) as cur:
             cur.execute(
                 "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
                 "current_setting('server_version')), coalesce(has_schema_privilege(s.oid, 'USAGE') AND "
@@ -88,10 +88,11 @@ class PostgresqlDestination:
         connection = self._database()
         with mapped(self._name, f"prepare {write.table}"):
             table = self._prepared(connection, write)
+        target = catalogue.qualified(self._connection.schema, write.table)
+        begun = load.PostgresqlLoad(self._name, connection, write, target, table, self._marks)
         with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
             cur.execute("SET LOCAL synchronous_commit = on")
-        target = catalogue.qualified(self._connection.schema, write.table)
-        return load.PostgresqlLoad(self._name, connection, write, target, table, self._marks)
+        return begun
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows."""

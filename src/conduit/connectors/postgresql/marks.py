@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql.catalogue import Cursor
@@ -23,8 +24,7 @@ def _parameter(place: int) -> str:  # noqa: ARG001 - psycopg2 counts by itself
     return "%s"
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True):
     """The marks of a schema.
 
     Attributes:

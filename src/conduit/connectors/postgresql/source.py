@@ -161,13 +161,17 @@ class PostgresqlSession:
         savepoint = "SAVEPOINT conduit_describe; " if len(candidates) > 1 else ""
         for place, literal in enumerate(candidates, start=1):
             try:
-                cur.execute(f"{savepoint}SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
+                start = savepoint if place == 1 else ""
+                cur.execute(f"{start}SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
             except _UNTYPED:
                 if place == len(candidates):
                     raise
                 cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
             else:
-                return list(cur.description or ())
+                described = list(cur.description or ())
+                if savepoint:  # a snapshot cannot be exported inside of one
+                    cur.execute("RELEASE SAVEPOINT conduit_describe")
+                return described
         return []
 
     @cached_property

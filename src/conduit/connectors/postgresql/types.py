@@ -6,8 +6,9 @@ A type that Arrow cannot carry exactly travels as text, cast in the SELECT, and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.arrow import AnyField, pa
 from conduit.late import late
@@ -39,8 +40,7 @@ _CURSORS: dict[str, tuple[CursorType, str]] = {
 """What a cursor of a type is, as `schemas.cursor_type` would say of its Arrow field, which needs pyarrow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column of a query or a table.
 
     Attributes:
