@@ -5,7 +5,8 @@ names are the keys of the file. Every field has a `Meta(description=…)`: the J
 from it. This module reads no file and imports no driver.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: the keys of a file are read by these annotations, and as text each of
+# them would be compiled in every run.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """What a person should know of these keys, though they are right; told by every run."""
         return ()
 
-    def read_back(self, table: str) -> ReadBack:
+    def read_back(self, table: str) -> "ReadBack":
         """How the rows of a table of this destination are read."""
         return ReadBack(self, table)
 

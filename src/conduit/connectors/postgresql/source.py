@@ -28,16 +28,15 @@ from conduit.errors import ConfigError, DataError
 from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
-from conduit.simple_query import simple_query
 
 if TYPE_CHECKING:
-    from conduit import schemas
+    from conduit import schemas, simple_query
     from conduit.connectors.postgresql import reader, wire
     from conduit.connectors.postgresql.reader import Reader
     from conduit.wires import Wire
 else:
     reader, schemas = late("conduit.connectors.postgresql.reader"), late("conduit.schemas")
-    wire = late("conduit.connectors.postgresql.wire")
+    wire, simple_query = late("conduit.connectors.postgresql.wire"), late("conduit.simple_query")
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 _MINIMUM: dict[str, str] = {
@@ -103,7 +102,8 @@ class PostgresqlSession:
         if self._read.query is None:
             return None
         text, incremental = self._read.query, self._read.cursor is not None
-        return simple_query(text, incremental=incremental) or read_query(text, "postgres", incremental=incremental)
+        simple = simple_query.simple_query(text, incremental=incremental)
+        return simple or read_query(text, "postgres", incremental=incremental)
 
     # --- what is known without a row ---
 
