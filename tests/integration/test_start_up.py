@@ -56,7 +56,8 @@ def test_nothing_new_is_one_connection_and_a_few_statements_for_each_end(
         assert conduit.run(file)["r"].status == "nothing new"
     destination, source = (heard.statements for heard in tapped.heard)
     setting_up, marks = destination
-    assert setting_up.startswith("SET TimeZone = 'UTC'; ")
+    assert setting_up.startswith("BEGIN; SET TimeZone = 'UTC'; ")
+    assert setting_up.endswith("; COMMIT")
     assert marks.startswith("SELECT mark FROM")
     source = [text for text in source if "pg_stat_activity" not in text]  # asked when others have transactions open
     setting_up, described, facts, bound = source

@@ -21,7 +21,7 @@ from conduit.interrupts import on_interrupt
 
 CONNECT_TIMEOUT = "10"
 READ_ONLY = "SET default_transaction_read_only = on"
-SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SETTINGS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
 _PERMANENT = ("authentication failed", "no password supplied", "does not exist", "certificate", "SSL", "pg_hba.conf")
 _TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
@@ -129,7 +129,9 @@ def conninfo(connection: PostgresqlConnection) -> str:
     return psycopg2.extensions.make_dsn(**parameters(connection))
 
 
-def connect(name: str, connection: PostgresqlConnection, *also: str) -> psycopg2.extensions.connection:
+def connect(
+    name: str, connection: PostgresqlConnection, *also: str, snapshot: bool = False
+) -> psycopg2.extensions.connection:
     """An open connection in UTC, with exact floats; every statement of it is a transaction of its own.
 
     All that sets it up goes in one round trip. It could go with the connection itself, in libpq's `options`, for none;
@@ -138,8 +140,9 @@ def connect(name: str, connection: PostgresqlConnection, *also: str) -> psycopg2
     Args:
         name: the connection's name, for messages.
         connection: its keys.
-        also: what the session begins with besides, in the same round trip. READ_ONLY: the server refuses writes in
-            every transaction of it, also in one that a query begins by itself. SNAPSHOT: a transaction is open.
+        also: settings besides. READ_ONLY: the server refuses writes in every transaction of the session, also in one
+            that a query begins by itself.
+        snapshot: a read-only transaction is open, whose first query fixes its snapshot.
 
     Raises:
         ConnectionFailed: with the connection's name; retryable unless the server has said no.
@@ -159,7 +162,9 @@ def connect(name: str, connection: PostgresqlConnection, *also: str) -> psycopg2
         raise ConfigError(f"connection {name}: {str(error).strip()}") from error
     opened.autocommit = True
     with opened.cursor() as cursor:
-        cursor.execute("; ".join((_SETTINGS, f"SET search_path = {quote(connection.schema)}", *also)))
+        settings = "; ".join((_SETTINGS, f"SET search_path = {quote(connection.schema)}", *also))
+        # committed before the snapshot's transaction begins: a query that ends that one must not take them back
+        cursor.execute(f"BEGIN; {settings}; COMMIT{f'; {_SNAPSHOT}' if snapshot else ''}")
     _open.add(opened)
     return opened
 

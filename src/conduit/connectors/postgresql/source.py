@@ -20,7 +20,7 @@ from conduit.arrow import LateSchema, pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
-from conduit.connectors.postgresql.connection import READ_ONLY, SNAPSHOT, connect, conninfo, mapped
+from conduit.connectors.postgresql.connection import READ_ONLY, connect, conninfo, mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
@@ -78,7 +78,7 @@ class PostgresqlSource:
     def open(self, read: Read) -> Iterator[Session]:
         """One read-only snapshot."""
         with (
-            closing(connect(self._name, self._connection, READ_ONLY, SNAPSHOT)) as opened,
+            closing(connect(self._name, self._connection, READ_ONLY, snapshot=True)) as opened,
             mapped(self._name, f"resource {read.resource}"),
         ):
             yield PostgresqlSession(self._name, self._connection, opened, read)
