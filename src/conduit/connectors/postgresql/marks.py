@@ -72,9 +72,9 @@ class Marks(msgspec.Struct, frozen=True):
         cur.execute(*sql.swap(self.table, old, new, _parameter))
         if cur.rowcount != 1:
             raise sql.fenced(new.identity)
-        if self._logs(cur):
-            for statement in sql_log.write_log(self.log, new, _parameter):
-                cur.execute(*statement)
+        if self._logs(cur):  # in one message: the mark's row is locked meanwhile
+            entry, prune = sql_log.write_log(self.log, new, _parameter)
+            cur.execute(cur.mogrify(*entry) + b"; " + cur.mogrify(*prune))
 
 
 def rows_of_runs(cur: Cursor, target: str, later: Sequence[Entry]) -> int:
