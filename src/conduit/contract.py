@@ -128,11 +128,6 @@ class Described:
     no_window: str = ""
     floor: Position | None = None
 
-    @property
-    def names(self) -> Sequence[str]:
-        """The names of the columns, known before the schema is made."""
-        return SchemaOnce.names(self)
-
 
 class Split(msgspec.Struct, frozen=True):
     """A bounded piece of a read: picklable, disjoint from the others, complete together with them.

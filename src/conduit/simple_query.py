@@ -73,6 +73,12 @@ class SimpleQuery(Query):
         """The same query with a text that `narrowed` gave."""
         return replace(self, text=text.rstrip(), placeholders=(), condition=None, order=None)
 
+    def without_order(self) -> Query:
+        """The query without its ORDER BY."""
+        if self.order is None:
+            return self
+        return replace(self, text=self.text[: self.order.start].rstrip(), order=None, ordered="")
+
     def ordered_by(self, column: str, *, collation: str = "") -> bool:
         """Whether the rows come in ascending order of `column`."""
         return not collation and self.ordered == column

@@ -74,6 +74,17 @@ def test_it_takes_another_condition_as_the_parser_would_put_it(text: str) -> Non
     assert left.ordered_by("id") == right.ordered_by("id")
 
 
+@pytest.mark.parametrize("text", SIMPLE)
+def test_it_leaves_its_order_out(text: str) -> None:
+    simple, parsed = simple_query(text, incremental=True), read_query(text, "postgres", incremental=True)
+    assert simple is not None
+    left, right = simple.without_order(), parsed.without_order()
+    assert (left.text, left.placeholders) == (right.text, right.placeholders)
+    assert left.bounded("7") == right.bounded("7")
+    assert left.first_run("NULL") == right.first_run("NULL")
+    assert not left.ordered_by("id")
+
+
 @pytest.mark.parametrize("text", OTHER)
 def test_another_form_is_left_to_the_parser(text: str) -> None:
     assert simple_query(text, incremental=True) is None

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import psycopg2.errors
 import psycopg2.extensions
 
 from conduit.connectors.postgresql.types import Column, quote
 
 Cursor = psycopg2.extensions.cursor
+
+_SAVEPOINT = "conduit_describe"
+_UNTYPED = (psycopg2.errors.UndefinedFunction, psycopg2.errors.DatatypeMismatch, psycopg2.errors.AmbiguousFunction)
 
 _FACTS = """
 SELECT json_build_object(
@@ -56,6 +60,24 @@ ORDER BY p.attnum
 def qualified(schema: str, table: str) -> str:
     """The quoted name of `table` or `schema.table`."""
     return ".".join(quote(part) for part in table.split(".")) if "." in table else f"{quote(schema)}.{quote(table)}"
+
+
+def output_of(cursor: Cursor, looks: Sequence[str]) -> list[psycopg2.extensions.Column]:
+    """What the first of several statements that the server can type would give; none of them reads a row."""
+    begin = f"SAVEPOINT {_SAVEPOINT}; " if len(looks) > 1 else ""
+    for place, look in enumerate(looks, start=1):
+        try:
+            cursor.execute((begin if place == 1 else "") + look)
+        except _UNTYPED:
+            if place == len(looks):
+                raise
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+        else:
+            described = list(cursor.description or ())
+            if begin:  # a snapshot cannot be exported inside of one
+                cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+            return described
+    return []
 
 
 class Facts(msgspec.Struct, frozen=True):

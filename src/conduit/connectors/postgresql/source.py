@@ -45,7 +45,6 @@ _MINIMUM: dict[str, str] = {
 }  # fmt: skip
 COUNT_UP_TO = 1_000_000
 """Rows up to which `plan` counts instead of guessing."""
-_UNTYPED = (psycopg2.errors.UndefinedFunction, psycopg2.errors.DatatypeMismatch, psycopg2.errors.AmbiguousFunction)
 
 
 class PostgresqlSource:
@@ -137,7 +136,7 @@ class PostgresqlSession:
     def _facts(self) -> catalogue.Facts:
         plain = self._plain_table
         with self._opened.cursor() as cur:
-            described = self._executed_empty(cur)
+            described = catalogue.output_of(cur, self._looks())
             return catalogue.facts(cur, described, plain, trust_not_null=plain is not None)
 
     @cached_property
@@ -150,29 +149,14 @@ class PostgresqlSession:
         kept = key if self._query is None else self._query.passed_through(key)
         return key if set(kept) == set(key) else ()
 
-    def _executed_empty(self, cur: catalogue.Cursor) -> list[psycopg2.extensions.Column]:
-        """The output of the relation, executed for no row; types are tried for a placeholder that has none yet."""
+    def _looks(self) -> list[str]:
+        """Statements for no row, one of which describes the output: a placeholder may need a type to be understood."""
         if self._query is None:
-            cur.execute(f"SELECT * FROM {self._table} AS q LIMIT 0")
-            return list(cur.description or ())
-        candidates = ["NULL", *(f"NULL::{self._cast(type_)}" for type_ in _MINIMUM)]
-        if not self._query.placeholders or not self._query.first_run("NULL")[1]:
-            candidates = ["NULL"]
-        savepoint = "SAVEPOINT conduit_describe; " if len(candidates) > 1 else ""
-        for place, literal in enumerate(candidates, start=1):
-            try:
-                start = savepoint if place == 1 else ""
-                cur.execute(f"{start}SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
-            except _UNTYPED:
-                if place == len(candidates):
-                    raise
-                cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
-            else:
-                described = list(cur.description or ())
-                if savepoint:  # a snapshot cannot be exported inside of one
-                    cur.execute("RELEASE SAVEPOINT conduit_describe")
-                return described
-        return []
+            return [f"SELECT * FROM {self._table} AS q LIMIT 0"]
+        literals = ["NULL"]
+        if self._query.placeholders and self._query.first_run("NULL")[1]:
+            literals += [f"NULL::{self._cast(type_)}" for type_ in _MINIMUM]
+        return [f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0" for literal in literals]
 
     @cached_property
     def _plain_table(self) -> str | None:
@@ -364,38 +348,17 @@ class PostgresqlSession:
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
-        snapshot = self._exported()
+        snapshot = reader.exported(self._name, self._read.resource, self._opened)
         sql = self._composed.sql if split.name == ROWS else self._null_rows()
         self._reader = reader.Reader(self._name, conninfo(self._connection), schema=self._connection.schema)
         yield from self._reader.batches(snapshot, sql, self.describe().schema)
-
-    def _exported(self) -> str:
-        """The name of this session's snapshot, for the session that reads.
-
-        Raises:
-            ConfigError: the query took something here that it would wait for there; "read only" does not forbid that.
-        """
-        with self._opened.cursor() as cur:
-            cur.execute(
-                "SELECT pg_export_snapshot(), txid_current_if_assigned() IS NOT NULL OR EXISTS (SELECT FROM pg_locks "
-                "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND mode = 'ExclusiveLock')"
-            )
-            snapshot, has_effect = cur.fetchone() or ("", False)
-        if has_effect:
-            raise ConfigError(
-                f"resource {self._read.resource}: the query has an effect in {self._name}: a function in it takes a "
-                "lock or writes (pg_advisory_lock, lo_create, …); it runs more than once, and would wait for itself",
-                hint="leave the function out: a source is only read",
-            )
-        return str(snapshot)
 
     # --- the read, as it is ---
 
     def wire(self, columns: Sequence[str], key: Sequence[str]) -> Wire | None:
         """Binary COPY of a table, or of a plain SELECT from one: of others the highest cursor costs a second run."""
-        looked_at = (
-            self._read.columns or self._null_cursors or (self._read.cursor is not None and self._plain_table is None)
-        )
+        elsewhere = self._read.cursor is not None and self._plain_table is None
+        looked_at = self._read.columns or self._null_cursors or elsewhere
         sent = None if looked_at else wire.chosen(self._columns, columns, key)
         if sent is None:
             return None
