@@ -24,8 +24,9 @@ READS: dict[str, dict[str, Any]] = {
 NOT_NEEDED = (
     "pyarrow", "numpy", "pandas", "polars", "duckdb", "sqlglot", "pyiceberg", "pgpq", "adbc_driver_manager",
     "adbc_driver_postgresql", "rich", "filelock", "dotenv", "asyncio", "importlib.metadata", "iceframe", "conduit.plan",
-    "conduit.rows", "conduit.schemas", "conduit.transform", "conduit.checkpoints", "conduit.read_ahead",
-    "conduit.strategies.statements", "conduit.connectors.postgresql.load", "conduit.connectors.postgresql.reader",
+    "conduit.rows", "conduit.commits", "conduit.wires", "conduit.schemas", "conduit.transform", "conduit.checkpoints",
+    "conduit.read_ahead", "conduit.strategies.statements", "conduit.connectors.postgresql.load",
+    "conduit.connectors.postgresql.reader", "conduit.connectors.postgresql.wire",
 )  # fmt: skip
 
 
