@@ -5,7 +5,10 @@ Other modules write `from conduit.arrow import pa, pc` and use the names as if t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from conduit.late import late
 
@@ -21,4 +24,35 @@ else:
     AnyArray = AnyField = AnyScalar = Any
     pa, pc, pq = late("pyarrow"), late("pyarrow.compute"), late("pyarrow.parquet")
 
-__all__ = ["AnyArray", "AnyField", "AnyScalar", "pa", "pc", "pq"]
+__all__ = ["AnyArray", "AnyField", "AnyScalar", "LateSchema", "SchemaOnce", "pa", "pc", "pq"]
+
+
+class LateSchema(msgspec.Struct, frozen=True):
+    """Columns whose names are known, and whose Arrow types are made when somebody asks for them.
+
+    A source that can find that there is nothing new without pyarrow describes itself with one.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[[], pa.Schema]
+
+
+class SchemaOnce:
+    """An attribute `schema` that is given as a schema or as a LateSchema, and always read as a schema."""
+
+    def __get__(self, owner: object | None, _: type) -> pa.Schema:
+        if owner is None:
+            raise AttributeError  # dataclasses ask for a default, and there is none
+        given: pa.Schema | LateSchema = owner.__dict__["schema"]
+        made = given.make() if isinstance(given, LateSchema) else given
+        owner.__dict__["schema"] = made
+        return made
+
+    def __set__(self, owner: object, given: pa.Schema | LateSchema) -> None:
+        owner.__dict__["schema"] = given
+
+    @staticmethod
+    def names(owner: object) -> Sequence[str]:
+        """The names of the columns of `owner`; nothing is made."""
+        given: pa.Schema | LateSchema = owner.__dict__["schema"]
+        return given.names

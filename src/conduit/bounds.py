@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from conduit.arrow import AnyArray, AnyField, AnyScalar, pa, pc
 from conduit.contract import Read, Split, Until
 from conduit.errors import ConfigError, StateConflict
+from conduit.late import late
 from conduit.positions import CursorType, Position, after, cursor, parse_shown
-from conduit.rows import scalar_of
-from conduit.schemas import cursor_type, storage
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+
+    from conduit import rows, schemas
+else:
+    rows, schemas = late("conduit.rows"), late("conduit.schemas")
 
 _WIDE = 76, 38
 """Precision and scale that hold every integer and every decimal128 of Arrow."""
@@ -29,8 +33,7 @@ ROWS, NULL_CURSORS = "rows", "null cursors"
 """The names of the two splits that a read by cursor can have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(msgspec.Struct, frozen=True):
     """Where a read begins (exclusive) and ends (inclusive); None: open."""
 
     lower: Position | None = None
@@ -86,8 +89,7 @@ def splits_of(read: Read, null_cursors: int) -> list[Split]:
     return [Split(ROWS), Split(NULL_CURSORS)] if wants_nulls else [Split(ROWS)]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """Rows above `lower`, up to `upper`.
 
     Attributes:
@@ -130,11 +132,11 @@ class Bounds:
         return plain.cast(pa.decimal256(*_WIDE))
 
     def _scalar(self, position: Position, type_: pa.DataType) -> AnyScalar:
-        return scalar_of(cursor(position.value, self.type, self.unit), type_)
+        return rows.scalar_of(cursor(position.value, self.type, self.unit), type_)
 
     def predicate(self) -> ds.Expression | None:
         """The same as an expression over the file's own column, to pass over row groups; None: no such comparison."""
-        type_ = storage(self.field.type)
+        type_ = schemas.storage(self.field.type)
         if isinstance(self.field.type, pa.BaseExtensionType) or pa.types.is_dictionary(type_):
             return None
         wanted: ds.Expression | None = None
@@ -160,7 +162,7 @@ def bounds(source: str, read: Read, schema: pa.Schema) -> Bounds | None:
     if read.cursor is None:
         return None
     field = schema.field(read.cursor)
-    type_, unit = cursor_type(field)
+    type_, unit = schemas.cursor_type(field)
     if read.since is not None and (read.since.kind, read.since.type) != ("cursor", type_):
         raise StateConflict(
             f"{source}: the mark is of type {read.since.type or read.since.kind}, {read.cursor} is of type {type_}",

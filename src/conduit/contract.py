@@ -13,6 +13,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import msgspec
+
+from conduit.arrow import SchemaOnce
 from conduit.errors import ConnectionFailed
 from conduit.marks import Identity, Mark
 from conduit.positions import CursorType, Lag, Position, Window
@@ -75,8 +78,7 @@ class Read:
     safe: SafeRead | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SafeRead:
+class SafeRead(msgspec.Struct, frozen=True, kw_only=True):
     """Asks a source that has a safe horizon to read by it: what was committed since the mark, late or not.
 
     Attributes:
@@ -92,12 +94,12 @@ class SafeRead:
     needs_distance: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Described:
     """What a session knows before a row is read.
 
     Attributes:
-        schema: the columns as they will come (without CURSOR_TEXT).
+        schema: the columns as they will come (without CURSOR_TEXT); can be given as a LateSchema.
         fingerprint: system, database, relation and cursor of the source, as one line.
         cursor_type: type of the incremental column; None without one.
         cursor_unit: `s`, `ms`, `us`, `ns` for times.
@@ -112,7 +114,7 @@ class Described:
         floor: (with a window) no row at or below this cursor is read; None: no bound.
     """
 
-    schema: pa.Schema
+    schema: SchemaOnce = SchemaOnce()  # noqa: RUF009 - a descriptor, no default
     fingerprint: str
     cursor_type: CursorType | None = None
     cursor_unit: str = ""
@@ -127,8 +129,7 @@ class Described:
     floor: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True):
     """A bounded piece of a read: picklable, disjoint from the others, complete together with them.
 
     `name` is `rows`, or `null cursors` for the rows that have none; `detail` belongs to the connector.
@@ -138,8 +139,7 @@ class Split:
     detail: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Until:
+class Until(msgspec.Struct, frozen=True, kw_only=True):
     """Where a read will end.
 
     Attributes:
@@ -181,8 +181,7 @@ class SupportsEstimate(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """A number of rows, counted (`exact`) or guessed by the source's planner."""
 
     rows: int
@@ -257,8 +256,7 @@ class Write:
     allow_shrink: float = SHRINK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that were brought to the destination and that no reader can see yet. Picklable."""
 
     part: str

@@ -5,20 +5,27 @@ It can be deleted at any time. A run that cannot write it succeeds all the same 
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.errors import ConduitError
+from conduit.late import late
 from conduit.locks import private_folder
-from conduit.state_log import BY_HAND, Entry, position_of, value_of
+
+if TYPE_CHECKING:
+    from conduit import state_log
+    from conduit.state_log import Entry
+else:
+    state_log = late("conduit.state_log")
 
 FILE_NAME = "history.db"
 
@@ -36,8 +43,7 @@ class HistoryUnavailable(ConduitError):
     """The record could not be written; what it is about has happened all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
+class StateChange(msgspec.Struct, frozen=True):
     """One change of a mark by hand: who, when, old and new."""
 
     changed_at: str
@@ -50,8 +56,7 @@ class StateChange:
     new: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True):
     """How far a destination was found to hold what its source has; `through` None: all of it, without a watermark."""
 
     verified_at: str
@@ -59,8 +64,7 @@ class Verified:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """The record of a project, in `folder` (its `.conduit/`)."""
 
     folder: Path
@@ -153,7 +157,7 @@ class History:
 
 def _of_run(finished_at: str, run_id: str, report: str) -> Entry:
     told = json.loads(report)
-    return Entry(
+    return state_log.Entry(
         position=None,
         value=told["until"],
         run_id=run_id,
@@ -165,10 +169,10 @@ def _of_run(finished_at: str, run_id: str, report: str) -> Entry:
 
 
 def _of_change(change: StateChange) -> Entry:
-    run_id = f"{BY_HAND}{change.verb}"
-    return Entry(
+    run_id = f"{state_log.BY_HAND}{change.verb}"
+    return state_log.Entry(
         position=None,
-        value=value_of(position_of(change.new or "-", run_id)),
+        value=state_log.value_of(state_log.position_of(change.new or "-", run_id)),
         run_id=run_id,
         complete=True,
         rows=0,
@@ -192,6 +196,8 @@ def utc_now() -> str:
 
 
 def _user() -> str:
+    import getpass  # noqa: PLC0415 - a run never asks who changed a mark
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

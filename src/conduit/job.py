@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from conduit import state
 from conduit.config.models import Project, Resource
@@ -18,8 +19,7 @@ PRIVATE = ".conduit"
 """The folder beside ingest.yml for locks and history; it may be deleted at any time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that a watcher of a run may show: `rows` were staged, or a note was made."""
 
     resource: str
@@ -27,16 +27,14 @@ class Event:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Backfill:
+class Backfill(msgspec.Struct, frozen=True):
     """A stateless load of the range (start, end] of the cursor; merge only. The mark stays where it is."""
 
     start: str
     end: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One resource of one run, with its two ends.
 
     Attributes:
@@ -54,7 +52,7 @@ class Job:
     full_refresh: bool = False
     backfill: Backfill | None = None
     allow_shrink: float | None = None
-    watch: Callable[[Event], None] = field(default=lambda _: None)
+    watch: Callable[[Event], None] = lambda _: None
 
     @property
     def identity(self) -> Identity:

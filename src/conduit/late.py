@@ -1,6 +1,7 @@
 """Modules that are imported when the first of their names is used: a run pays for what it needs, `--help` for nothing.
 
-Only third-party modules that cost tens of milliseconds are imported late; the project's own modules never are. Write
+Late are third-party modules that cost tens of milliseconds, and our own modules that a run with nothing new has no use
+for. Write
 
     if TYPE_CHECKING:
         import heavy

@@ -6,20 +6,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from conduit import transform, watermarks
+from conduit import watermarks
 from conduit.arrow import pa
 from conduit.contract import Described, Read, SafeRead, Until, Write
 from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.job import Job
+from conduit.late import late
 from conduit.marks import Mark
 from conduit.positions import Position, after, highest
-from conduit.rows import CursorColumn, with_metadata
-from conduit.schemas import Reconciled, reconcile
-from conduit.transform import Transform
 from conduit.watermarks import Watermark
+
+if TYPE_CHECKING:
+    from conduit import rows, schemas, transform
+    from conduit.rows import CursorColumn
+    from conduit.schemas import Reconciled
+    from conduit.transform import Transform
+else:
+    rows, schemas, transform = late("conduit.rows"), late("conduit.schemas"), late("conduit.transform")
 
 RENEWED_AFTER = 50_000_000
 """Transactions after which the horizon in a quiet table's mark is moved on: ids are comparable over 2^31 only."""
@@ -159,7 +166,7 @@ def shaped(job: Job, described: Described) -> tuple[Described, Transform | None]
     Raises:
         ConfigError: the transform's SQL does not fit the source.
     """
-    found = transform.of(job.resource, described)
+    found = transform.of(job.resource, described) if job.resource.transform is not None else None
     return (found.described, found) if found else (described, None)
 
 
@@ -188,8 +195,8 @@ def rereads(job: Job, watermark: Watermark) -> bool:
 
 def columns(job: Job, described: Described, table: pa.Schema | None) -> Reconciled:
     """What happens to every column, metadata columns included."""
-    schema = with_metadata(described.schema) if job.resource.metadata_columns else described.schema
-    return reconcile(schema, table, job.resource.schema_changes, job.resource.into)
+    schema = rows.with_metadata(described.schema) if job.resource.metadata_columns else described.schema
+    return schemas.reconcile(schema, table, job.resource.schema_changes, job.resource.into)
 
 
 def write_request(job: Job, plan: Plan, target: Reconciled, *, new_table: bool) -> Write:
@@ -246,7 +253,7 @@ def cursor_column(job: Job, described: Described) -> CursorColumn | None:
     """The incremental column as the stream follows it."""
     if job.resource.incremental is None or described.cursor_type is None:
         return None
-    return CursorColumn(job.resource.incremental.column, described.cursor_type, described.cursor_unit)
+    return rows.CursorColumn(job.resource.incremental.column, described.cursor_type, described.cursor_unit)
 
 
 def new_position(job: Job, plan: Plan, reached: Position | None, *, complete: bool) -> Position | None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from conduit.contract import Read
 from conduit.errors import ConfigError
 from conduit.late import late
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from sqlglot import exp
 else:
     sqlglot, exp = late("sqlglot"), late("sqlglot.expressions")
+
+_MULTIPLIES = ("UDTF", "ExplodingGenerateSeries", "Pivot", "Anonymous")
+"""What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
 
 _WRITES = ("Insert", "Update", "Delete", "Merge", "Create", "Drop", "Command", "Into")
 
@@ -172,6 +177,24 @@ class Query:
             return None
         return ".".join(part.name for part in table.parts)
 
+    def with_text(self, text: str) -> Query:
+        """The same query with a text that `narrowed` gave."""
+        return read_query(text, self.dialect, incremental=True)
+
+    def passed_through(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Of the columns of its one table, those that a plain query gives unchanged, once a row, under their names."""
+        multiplies = tuple(getattr(exp, name) for name in _MULTIPLIES)
+        if self.tree is None or self.plain_table() is None or any(self.tree.find_all(*multiplies)):
+            return ()
+        given: set[str] = set()
+        for output in self.tree.selects:
+            star = output.this if isinstance(output, exp.Column) else output
+            if isinstance(star, exp.Star):
+                given |= set(columns) if not any(star.args.values()) else set()
+            elif isinstance(output.unalias(), exp.Column) and output.unalias().name == output.alias_or_name:
+                given.add(output.alias_or_name)
+        return tuple(name for name in columns if name in given)
+
     def _is_output(self, term: exp.Expr, column: str) -> bool:
         if self.tree is None:
             return False
@@ -221,8 +244,7 @@ def read_query(text: str, dialect: str, *, incremental: bool) -> Query:
     return Query(text.rstrip(), dialect, placeholders, tree)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """The ends of a read, as expressions of the dialect; None: open. `also` is one more condition on its rows."""
 
     lower: str | None = None
@@ -231,8 +253,7 @@ class Bounds:
     also: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(msgspec.Struct, frozen=True):
     """The statement that is sent, whether its rows come in cursor order, and what a person should know."""
 
     sql: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+import msgspec
 
 from conduit.contract import Committed
 from conduit.errors import ConduitError, exit_code
@@ -12,8 +13,7 @@ from conduit.errors import ConduitError, exit_code
 Status = Literal["loaded", "nothing new", "failed"]
 
 
-@dataclass(slots=True, kw_only=True)
-class ResourceReport:
+class ResourceReport(msgspec.Struct, kw_only=True):
     """One resource of a run.
 
     `read = written + already_present + superseded + filtered + quarantined`, where written is inserted + updated. With
@@ -55,7 +55,7 @@ class ResourceReport:
     since: int | str | None = None
     until: int | str | None = None
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = []
     error: str = ""
     exit_code: int = 0
 
@@ -123,15 +123,14 @@ class ResourceReport:
     def as_dict(self) -> dict[str, object]:
         """For JSON: all fields, and the rows written per second."""
         rate = round(self.written / self.seconds) if self.seconds and self.written else 0
-        return asdict(self) | {"written": self.written, "rows_per_second": rate}
+        return msgspec.structs.asdict(self) | {"written": self.written, "rows_per_second": rate}
 
 
 def _sum(parts: dict[str, int], always: str) -> str:
     return " + ".join(f"{name} {count:,}" for name, count in parts.items() if count or name == always)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a project.
 
     Attributes:

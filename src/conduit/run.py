@@ -14,20 +14,18 @@ The numbers I1 to I7 are those of docs/invariants.md.
 
 from __future__ import annotations
 
-import random
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from conduit import interrupts, locks, planning, readers, state
 from conduit.arrow import pa
 from conduit.bounds import ROWS
-from conduit.checkpoints import Checkpoints
-from conduit.commits import commit_piece, pass_through, passes
 from conduit.config.load import load
 from conduit.contract import (
     Session,
@@ -38,11 +36,19 @@ from conduit.errors import ConduitError, Fenced, InternalError, Interrupted, Sta
 from conduit.faults import crash_point
 from conduit.history import History, HistoryUnavailable, utc_now
 from conduit.job import Backfill, Event, Job, choose, opened, refuse_backfill
+from conduit.late import late
 from conduit.marks import Mark, mark_of
 from conduit.planning import Plan
-from conduit.read_ahead import ReadAhead
 from conduit.report import Report, ResourceReport
-from conduit.rows import Stream, sliced
+
+if TYPE_CHECKING:
+    import random
+
+    from conduit import checkpoints, commits, read_ahead, rows
+    from conduit.rows import Stream
+else:  # what moves rows, or tries again: a run with nothing new does neither
+    checkpoints, commits, read_ahead = late("conduit.checkpoints"), late("conduit.commits"), late("conduit.read_ahead")
+    random, rows = late("random"), late("conduit.rows")
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -84,7 +90,7 @@ def run(
     chosen = choose(project, resources, full_refresh)
     if backfill is not None:
         refuse_backfill(chosen)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
     reports: list[ResourceReport] = []
     for resource in chosen:
         with opened(project, resource, sources or {}) as (source, destination):
@@ -138,7 +144,7 @@ def with_retries(job: Job, report: ResourceReport) -> None:
         except ConduitError as error:
             if attempt == ATTEMPTS or not error.retryable or interrupts.requested():
                 raise
-            pause = 0.5 * 2**attempt * (0.5 + random.random())  # noqa: S311 - jitter, no secret
+            pause = 0.5 * 2**attempt * (0.5 + random.random())
             job.watch(Event(job.resource.name, note=f"{error.message}; trying again in {pause:.1f} s"))
             time.sleep(pause)
         else:
@@ -241,7 +247,7 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
     write = planning.write_request(job, plan, target, new_table=table is None)
     cursor = planning.cursor_column(job, described)
     shape = plan.transform
-    stream = Stream(
+    stream = rows.Stream(
         shape.source if shape else target.schema,
         cursor_column=cursor,
         on_null=plan.read.on_null,
@@ -250,21 +256,23 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
         run_id=None if shape else job.stamp,
     )
     every = planning.commit_every(job, described, shape)
-    wire = session.wire(target.schema.names, write.key) if every is None and passes(session, job, plan) else None
-    if wire is not None and (passed := pass_through(job, report, write, wire, plan)):
+    wire = (
+        session.wire(target.schema.names, write.key) if every is None and commits.passes(session, job, plan) else None
+    )
+    if wire is not None and (passed := commits.pass_through(job, report, write, wire, plan)):
         report.notes += target.notes
         require_balance(report, passed.rows)
         return passed.mark
     mark, handed_out = plan.mark, 0
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
-    with ReadAhead(lambda: extract(session, stream, plan.read.batch_size), cancel) as batches:
-        pieces = Checkpoints(iter(batches), every, cursor)
+    with read_ahead.ReadAhead(lambda: extract(session, stream, plan.read.batch_size), cancel) as batches:
+        pieces = checkpoints.Checkpoints(iter(batches), every, cursor)
         if pieces.exhausted and write.mode != "replace" and not plan.moves_without_rows:
             return mark
         report.notes += target.notes
         while True:
             before = mark
-            taken, staged, committed, mark = commit_piece(job, write, pieces, plan, mark)
+            taken, staged, committed, mark = commits.commit_piece(job, write, pieces, plan, mark)
             handed_out += taken
             if shape is not None:
                 report.transformed += taken
@@ -281,7 +289,7 @@ def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterato
     """All batches of the session, split after split, ready for the write. Runs in the reading thread."""
     splits = session.splits()
     for split in splits:
-        for batch in sliced(session.read(split), batch_size):
+        for batch in rows.sliced(session.read(split), batch_size):
             ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and len(splits) > 1)
             if ready.num_rows:
                 yield ready

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from conduit.errors import ConnectionFailed, StateConflict
 from conduit.faults import crash_point
@@ -30,8 +30,7 @@ class BrokenStateFile(Exception):
     """The file cannot be taken at its word. The message says why and where."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateFile:
+class StateFile(msgspec.Struct, frozen=True):
     """The state file of a project.
 
     Attributes:
@@ -92,7 +91,7 @@ class StateFile:
                 write_new_file(aside, self.path.read_bytes(), stat.S_IMODE(self.path.stat().st_mode))
 
     def _aside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}")
+        return self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(2).hex()}")
 
     def _write(self, entries: dict[str, object]) -> None:
         """Tmp (random name, O_EXCL) -> fsync -> rename -> fsync of the folder."""
@@ -101,7 +100,7 @@ class StateFile:
         except FileNotFoundError:
             mode = 0o600
         text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-        temporary = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}.tmp")
+        temporary = self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}.tmp")
         try:
             write_new_file(temporary, text.encode("utf-8", "surrogatepass"), mode)
             crash_point("state.written")
@@ -186,8 +185,7 @@ def _kept_float(text: str) -> float:
 # --- what follows when file and mark differ -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(msgspec.Struct, frozen=True):
     """Where a run starts from, and what a person is told about it.
 
     Attributes:

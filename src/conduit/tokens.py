@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.errors import ConfigError
 from conduit.late import late
@@ -27,8 +27,7 @@ _AFTER_WHERE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Characters `start` up to, not including, `end` of the query."""
 
     start: int
@@ -70,6 +69,8 @@ def placeholders_of(tokens: Sequence[Token]) -> Iterator[Span]:
         if brackets:
             continue
         if name.text != PLACEHOLDER:
+            from difflib import get_close_matches  # noqa: PLC0415 - only a query that is wrong needs it
+
             close = get_close_matches(name.text, [PLACEHOLDER])
             hint = "did you mean :last_value?" if close else "the only placeholder is :last_value"
             raise ConfigError(f"unknown placeholder :{name.text} in the query", hint=hint)

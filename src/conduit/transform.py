@@ -21,7 +21,6 @@ from weakref import WeakSet
 from conduit import schemas
 from conduit.arrow import AnyArray, AnyField, pa
 from conduit.config.models import Resource
-from conduit.connectors.sql import passed_through
 from conduit.contract import Described
 from conduit.errors import ConduitError, ConfigError, ConnectionFailed, DataError
 from conduit.interrupts import on_interrupt
@@ -75,7 +74,7 @@ class Transform:
         with self._database() as database:
             self._columns = self._checked(database)
             schema = pa.schema([column.field for column in self._columns])
-        kept = passed_through(self._query, described.key)
+        kept = self._query.passed_through(described.key)
         self.described = replace(described, schema=schema, key=described.key if kept == described.key else ())
 
     @cached_property
@@ -87,7 +86,7 @@ class Transform:
 
     def keeps(self, key: tuple[str, ...]) -> bool:
         """Whether a row still has the key that it had in the source."""
-        return self.is_row_by_row and passed_through(self._query, key) == key
+        return self.is_row_by_row and self._query.passed_through(key) == key
 
     def batches(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """What the SQL makes of all rows of one commit; nothing when there is none.

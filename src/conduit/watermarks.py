@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from conduit.arrow import SchemaOnce
 from conduit.config.models import Incremental, Resource
 from conduit.contract import Described
 from conduit.errors import ConfigError
@@ -137,11 +138,11 @@ def key_of(resource: Resource, described: Described, watermark: Watermark) -> tu
             f"resource {resource.name}: looking back for late rows needs a key that tells a late row from a loaded one",
             hint="name it with `primary_key: …`, or accept the loss of late rows with `incremental: {safety: none}`",
         )
-    missing = [name for name in key if name not in described.schema.names]
+    names = SchemaOnce.names(described)
+    missing = [name for name in key if name not in names]
     if missing:
         raise ConfigError(
-            f"resource {resource.name}: primary_key {', '.join(missing)} is not among the columns "
-            f"{', '.join(described.schema.names)}",
+            f"resource {resource.name}: primary_key {', '.join(missing)} is not among the columns {', '.join(names)}",
             hint="select it in the query",
         )
     return key

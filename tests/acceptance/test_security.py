@@ -258,16 +258,17 @@ def test_a_query_that_writes_is_refused_by_the_server_too(database: Database, pr
     assert not (project.folder / "o.db").exists()
 
 
-def test_a_statement_that_ends_the_transaction_meets_a_read_only_session(database: Database, project: Project) -> None:
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_statement_that_ends_the_transaction_meets_a_read_only_session(database: Database, end: str) -> None:
     """The second wall, without the first: what a query could do if the look at its tokens failed."""
     database.execute(WRITER)
     connection = PostgresqlConnection(**{key: value for key, value in database.keys.items() if key != "type"})
-    from conduit.connectors.postgresql.connection import connect  # noqa: PLC0415 - the driver's module
+    from conduit.connectors.postgresql.connection import READ_ONLY, connect  # noqa: PLC0415 - the driver's module
 
-    with closing(connect("src", connection, read_only=True)) as opened, opened.cursor() as cur:
-        opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
+    with closing(connect("src", connection, READ_ONLY, snapshot=True)) as opened, opened.cursor() as cur:
         with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
-            cur.execute("SELECT 1; COMMIT; DELETE FROM victim")
+            cur.execute(f"SELECT 1; {end}; DELETE FROM victim")
+        assert not opened.closed
     assert database.execute("SELECT word FROM victim") == [("alive",)]
 
 

@@ -249,8 +249,8 @@ def window_resumed_at_the_watermark() -> None:
     """What a checkpoint left of its window is read above the highest cursor, not above where it was cut."""
     original = _got("conduit.connectors.postgresql.source", "window_read")
 
-    def window_read(cur: Any, asked: SafeRead, since: Position | None) -> WindowRead:
-        found: WindowRead = original(cur, asked, since)
+    def window_read(cur: Any, snapshot: Any, asked: SafeRead, since: Position | None) -> WindowRead:
+        found: WindowRead = original(cur, snapshot, asked, since)
         return replace(found, lower=asked.position) if asked.unfinished else found
 
     _put("conduit.connectors.postgresql.source", "window_read", window_read)

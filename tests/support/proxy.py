@@ -1,4 +1,4 @@
-"""A TCP proxy that loses the answer to a COMMIT, the outcome that a client cannot know; or is slow, silent, or cuts."""
+"""A TCP proxy that hears every statement; loses the answer to a COMMIT, which nobody can know; or is slow, or cuts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,43 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+
+_ASKS_FOR_ENCRYPTION = (80877103, 80877104)
+
+
+@dataclass
+class Heard:
+    """The statements that one connection sent through the simple protocol, which is what psycopg2 speaks."""
+
+    statements: list[str] = field(default_factory=list)
+    _started: bool = False
+    _pending: bytes = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take in what the client sent."""
+        self._pending += data
+        while (message := self._message()) is not None:
+            kind, body = message
+            if kind == b"Q":
+                self.statements.append(body.rstrip(b"\0").decode())
+            elif not kind:
+                self._started = struct.unpack("!i", body[:4])[0] not in _ASKS_FOR_ENCRYPTION
+
+    def _message(self) -> tuple[bytes, bytes] | None:
+        """The next whole message; before the session has started they have no kind."""
+        start = 1 if self._started else 0
+        if len(self._pending) < start + 4:
+            return None
+        length = struct.unpack("!i", self._pending[start : start + 4])[0]
+        if length < 4:  # encrypted, or another protocol
+            self._pending = b""
+            return None
+        end = start + length
+        if len(self._pending) < end:
+            return None
+        kind, body = self._pending[:start], self._pending[start + 4 : end]
+        self._pending = self._pending[end:]
+        return kind, body
 
 
 @dataclass
@@ -26,6 +63,7 @@ class Proxy:
         silent: nothing passes any more, and nothing is closed: half-open, as after a cable was pulled.
         lost: how many were lost.
         cut_after: bytes that the server may send on one connection before it is cut; 0: any number.
+        heard: what each connection sent, in the order in which they were made.
     """
 
     target: tuple[str, int]
@@ -40,6 +78,7 @@ class Proxy:
     lost: int = 0
     cut_after: int = 0
     closed: bool = False
+    heard: list[Heard] = field(default_factory=list)
     _deaf: dict[socket.socket, threading.Event] = field(default_factory=dict)
 
     def serve(self, listening: socket.socket) -> None:
@@ -57,8 +96,11 @@ class Proxy:
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
             cut = seen = False
+            heard = Heard()
+            self.heard.append(heard)
             back.start()
             while data := _received(client):
+                heard.feed(data)
                 seen = seen or self.within in data
                 if self.lose_commits and seen and b"COMMIT" in data:
                     self.lose_commits -= 1

@@ -82,6 +82,10 @@ def test_relative_imports_are_not_used() -> None:
     assert relative == []
 
 
+OF_A_RUN = ("conduit.run", "conduit.job", "conduit.config.load", "msgspec", "yaml", "filelock", "sqlite3")
+"""What a run imports and `--help` does not."""
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["-h"]])
 def test_version_and_help_import_nothing_heavy(arguments: list[str]) -> None:
     script = (
@@ -89,7 +93,7 @@ def test_version_and_help_import_nothing_heavy(arguments: list[str]) -> None:
         f"sys.argv = ['conduit', *{arguments!r}]\n"
         "from conduit.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])\n"
+        f"print('HEAVY', [name for name in {(*HEAVY, *OF_A_RUN)!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("HEAVY []")
@@ -114,6 +118,17 @@ def test_the_door_holds_what_it_promises() -> None:
     assert sorted(conduit.__all__) == conduit.__all__
     assert callable(conduit.run)
     assert [name for name in conduit.__all__ if not hasattr(conduit, name)] == []
+    assert set(conduit.__all__) <= set(dir(conduit))
+
+
+def test_the_functions_of_the_door_stay_when_the_modules_of_their_names_are_imported() -> None:
+    script = (
+        "import conduit.run, conduit.plan, conduit\n"
+        "from conduit import plan, run\n"
+        "print(conduit.run is run, callable(run), conduit.plan is plan, callable(plan), 'run' in dir(conduit))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 5
 
 
 def test_every_crash_point_is_passed_somewhere_and_no_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
@@ -26,6 +27,10 @@ VERBS = {
     "init": "Write a commented ingest.yml to start from.",
     "schema": "Print the JSON Schema of ingest.yml.",
 }
+
+
+GARBAGE_EVERY = 20_000
+"""Objects between two looks for garbage, instead of 700: what modules make when they are imported is none."""
 
 
 class Verbs(click.Group):
@@ -59,6 +64,7 @@ def conduit(ctx: click.Context, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave with the exit code of docs/cli.md."""
+    gc.set_threshold(GARBAGE_EVERY)
     watch_signals()
     _hide_secrets_of_libraries()
     debug = "--debug" in sys.argv

@@ -15,11 +15,10 @@ from conduit.cli.options import (
     resources_argument,
     shrink_option,
 )
-from conduit.cli.plan import show_plans
 from conduit.cli.progress import watching
 from conduit.cli.tables import preview_text, report_text
 from conduit.errors import ConfigError
-from conduit.plan import plan, plans_exit_code, preview
+from conduit.job import Backfill
 from conduit.run import run
 from conduit.secrets import scrub
 
@@ -51,9 +50,7 @@ def command(
     if limit is not None:
         _preview(file, resources, limit, output)
     elif dry_run:
-        plans = plan(file, resources, full_refresh=full_refresh, backfill=backfill, allow_shrink=allow_shrink)
-        show_plans(plans, output)
-        ctx.exit(plans_exit_code(plans))
+        ctx.exit(_show(file, resources, full_refresh, backfill, allow_shrink, output))
     else:
         with watching(sys.stderr) as watch:
             report = run(
@@ -69,8 +66,26 @@ def command(
         ctx.exit(report.exit_code)
 
 
+def _show(
+    file: str,
+    resources: tuple[str, ...],
+    full_refresh: tuple[str, ...],
+    backfill: Backfill | None,
+    allow_shrink: float | None,
+    output: str,
+) -> int:
+    from conduit.cli.plan import show_plans  # noqa: PLC0415 - a run makes no plan to show
+    from conduit.plan import plan, plans_exit_code  # noqa: PLC0415
+
+    plans = plan(file, resources, full_refresh=full_refresh, backfill=backfill, allow_shrink=allow_shrink)
+    show_plans(plans, output)
+    return plans_exit_code(plans)
+
+
 def _preview(file: str, resources: tuple[str, ...], limit: int, output: str) -> None:
     if len(resources) != 1:
         raise ConfigError("--limit shows the rows of one resource", hint="conduit run FILE RESOURCE --limit 10")
+    from conduit.plan import preview  # noqa: PLC0415
+
     rows = preview(file, resources[0], limit=limit)
     click.echo(scrub(preview_text(rows, output)))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from conduit.plan import ResourcePlan
-from conduit.report import Report, ResourceReport
-
 if TYPE_CHECKING:
     from conduit.arrow import pa
+    from conduit.plan import ResourcePlan
+    from conduit.report import Report, ResourceReport
 
 
 def report_text(report: Report) -> str:

@@ -6,8 +6,9 @@ This module asks the registry for models; it makes no connection and imports no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from conduit import secrets
 from conduit.config.convert import Draft, Key, is_set, keys_of, read
@@ -23,8 +24,7 @@ Model = type[Connection]
 Side = Literal["source", "destination"]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A source or a destination, as far as its entry is right.
 
     Attributes:

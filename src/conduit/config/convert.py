@@ -7,7 +7,6 @@ knows types, not keys. It never shows the value of a secret, nor one that a vari
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
 from typing import Final, TypeVar
@@ -35,8 +34,7 @@ WRONG: Final = _Wrong.WRONG
 """Stands for a value whose problem was reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """The keys of one mapping, as far as they are right.
 
     Attributes:
@@ -69,8 +67,7 @@ class Draft:
         return model(**(required | self.values))
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One key that a mapping may have.
 
     Attributes:

@@ -4,7 +4,8 @@ The descriptions are what an editor shows. What the keys mean together is decide
 takes stands with its connector.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: the keys of a file are read by these annotations, and as text each of
+# them would be compiled in every run.
 
 from typing import Annotated, Literal
 

@@ -11,13 +11,19 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dotenv.parser import parse_stream
+from msgspec.structs import replace
 
 from conduit.config.nodes import ListNode, MappingNode, Node, ScalarNode, Spot, UnknownNode
 from conduit.config.problems import Problems, shown
+from conduit.late import late
+
+if TYPE_CHECKING:
+    from dotenv import parser
+else:
+    parser = late("dotenv.parser")
 
 DOTENV = ".env"
 MAX_DOTENV_BYTES = 1_000_000
@@ -54,7 +60,7 @@ def dotenv(folder: Path, problems: Problems) -> dict[str, str]:
 
 
 def _bindings(text: str, problems: Problems) -> Iterator[tuple[str, str]]:
-    for binding in parse_stream(io.StringIO(text)):
+    for binding in parser.parse_stream(io.StringIO(text)):
         if binding.error:
             blank = len(binding.original.string) - len(binding.original.string.lstrip("\r\n"))
             line = binding.original.line + binding.original.string[:blank].count("\n")

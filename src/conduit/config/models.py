@@ -5,10 +5,10 @@ names are the keys of the file. Every field has a `Meta(description=…)`: the J
 from it. This module reads no file and imports no driver.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: the keys of a file are read by these annotations, and as text each of
+# them would be compiled in every run.
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -70,13 +70,12 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """What a person should know of these keys, though they are right; told by every run."""
         return ()
 
-    def read_back(self, table: str) -> ReadBack:
+    def read_back(self, table: str) -> "ReadBack":
         """How the rows of a table of this destination are read."""
         return ReadBack(self, table)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBack:
+class ReadBack(msgspec.Struct, frozen=True):
     """A destination's table as a source of the same type sees it.
 
     Attributes:
@@ -192,8 +191,7 @@ def reads_target(update: Mapping[str, str]) -> bool:
     return any("target." in expression.lower().replace('"', "") for expression in update.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(msgspec.Struct, frozen=True, kw_only=True):
     """One ingest.yml.
 
     Attributes:
@@ -207,8 +205,8 @@ class Project:
 
     file: Path
     pipeline: str = "default"
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
-    destinations: dict[str, DestinationConfig] = field(default_factory=dict)
+    sources: dict[str, SourceConfig] = {}
+    destinations: dict[str, DestinationConfig] = {}
     resources: tuple[Resource, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -5,11 +5,10 @@ This module parses nothing and does not know which keys there are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(msgspec.Struct, frozen=True):
     """A place in the file; lines and columns count from 1."""
 
     line: int
@@ -19,8 +18,7 @@ class Spot:
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
+class ScalarNode(msgspec.Struct, frozen=True):
     """A single value.
 
     Attributes:
@@ -43,8 +41,7 @@ class ScalarNode:
         return not self.quoted and not self.brought and self.text in _NULLS
 
 
-@dataclass(frozen=True, slots=True)
-class ListNode:
+class ListNode(msgspec.Struct, frozen=True):
     """A list. `weight` counts its nodes, aliases in full; `height` is the number of levels below it."""
 
     items: tuple[Node, ...]
@@ -54,8 +51,7 @@ class ListNode:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class MappingNode:
+class MappingNode(msgspec.Struct, frozen=True):
     """Keys and their values, in file order. `weight` and `height` as in a list."""
 
     keys: dict[str, ScalarNode]
@@ -66,8 +62,7 @@ class MappingNode:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownNode:
+class UnknownNode(msgspec.Struct, frozen=True):
     """A value that could not be worked out; the problem was reported where it was found."""
 
     line: int

@@ -6,7 +6,6 @@ This module knows places and words, not what the keys mean.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from itertools import islice
 from typing import Protocol
 
@@ -74,6 +73,8 @@ def shown(text: str, limit: int = 60) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The known word that was probably meant; empty when none is close."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a file that is wrong needs it
+
     folded = {name.casefold(): name for name in islice(known, MOST_COMPARED)}
     close = get_close_matches(word[:100].casefold(), folded, n=1)
     return folded[close[0]] if close else ""

@@ -6,8 +6,9 @@ a destination's keys what it cannot do, and knows no connector by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from conduit.config.connections import Entry
 from conduit.config.convert import WRONG, Draft
@@ -18,7 +19,12 @@ from conduit.config.nodes import MappingNode, ScalarNode
 from conduit.config.problems import Problems, shown
 from conduit.config.scalars import said
 from conduit.contract import Mode
-from conduit.schemas import DECLARABLE, is_declarable
+from conduit.late import late
+
+if TYPE_CHECKING:
+    from conduit import schemas
+else:
+    schemas = late("conduit.schemas")
 
 _ALSO_OF_A_DESTINATION = ("mode", "metadata_columns", "schema_changes")
 _WHAT_IS_READ = {
@@ -27,8 +33,7 @@ _WHAT_IS_READ = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One resource of the file with all that decides what it means.
 
     Attributes:
@@ -110,13 +115,15 @@ def check_columns(line: Line) -> None:
     """The declared types exist."""
     node = line.draft.node.values.get("columns")
     for column, type_name in line.keys.columns.items():
-        if is_declarable(type_name) or not isinstance(node, MappingNode):
+        if schemas.is_declarable(type_name) or not isinstance(node, MappingNode):
             continue
         value = node.values[column]
         name = said(value) if isinstance(value, ScalarNode) else ""
         hint = "; quote it, a comma ends a value inside { }" if type_name.count("(") > type_name.count(")") else ""
         path = line.draft.path_of(f"columns.{shown(column)}")
-        line.problems.add(f"unknown type {name}{hint or f'; use one of: {DECLARABLE}'}", node.keys[column], path)
+        line.problems.add(
+            f"unknown type {name}{hint or f'; use one of: {schemas.DECLARABLE}'}", node.keys[column], path
+        )
 
 
 def incremental(line: Line) -> Incremental | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import yaml
 
 from conduit.config.nodes import ListNode, MappingNode, Node, ScalarNode, Spot
@@ -103,8 +103,7 @@ def _explained(error: yaml.MarkedYAMLError, text: str, place: Spot) -> str:
 # --- events to nodes ------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Size:
+class _Size(msgspec.Struct):
     weight: int = 1
     height: int = 0
 

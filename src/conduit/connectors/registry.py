@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
+
+import msgspec
 
 from conduit.config.models import Connection, DestinationConfig, ReadBack, SourceConfig
 from conduit.contract import Destination, Source
@@ -26,8 +27,7 @@ else:
 ENTRY_POINTS = "conduit.connectors"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connector:
+class Connector(msgspec.Struct, frozen=True, kw_only=True):
     """Where a connector lives. Every path is `module:Class`; an empty one means: not that side.
 
     Attributes:

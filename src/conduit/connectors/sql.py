@@ -15,22 +15,20 @@ from conduit.contract import Write
 from conduit.errors import ConduitError, ConfigError, DataError, Fenced, StateConflict
 from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.query import Query
-from conduit.rows import METADATA_COLUMNS
-from conduit.strategies import append, merge, replace
-from conduit.strategies.statements import Dialect, Statement, Tables
-from conduit.tokens import refuse_open_ends, tokens_of
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-else:
-    exp = late("sqlglot.expressions")
+    from conduit import rows, tokens
+    from conduit.strategies import append, merge, replace
+    from conduit.strategies import statements as shared
+    from conduit.strategies.dialects import Dialect
+    from conduit.strategies.statements import Statement, Tables
+else:  # a run that only reads a mark has no use for any of them
+    rows, tokens = late("conduit.rows"), late("conduit.tokens")
+    append, merge = late("conduit.strategies.append"), late("conduit.strategies.merge")
+    replace, shared = late("conduit.strategies.replace"), late("conduit.strategies.statements")
 
 STATE_TABLE = "_conduit_state"
 """The table of marks, beside the tables that they belong to: one database, one commit."""
-
-_MULTIPLIES = ("UDTF", "ExplodingGenerateSeries", "Pivot", "Anonymous")
-"""What makes several rows of one, or other columns: `unnest(…)` in a select list, PIVOT."""
 
 Parameter = Callable[[int], str]
 """How the n-th parameter of a statement is spelled, from 1 on: `?1`, `$1`, `%s`."""
@@ -129,7 +127,7 @@ def require_key(write: Write) -> None:
         )
     for column, expression in write.update.items():
         what = f"table {write.table}: `update: {{{column}: …}}`"
-        refuse_open_ends(tokens_of(expression, "postgres", what), what)
+        tokens.refuse_open_ends(tokens.tokens_of(expression, "postgres", what), what)
 
 
 def tables(
@@ -143,7 +141,7 @@ def tables(
     present_from: str = "",
 ) -> Tables:
     """The two tables of a write; `target` and `stage` are quoted names."""
-    return Tables(
+    return shared.Tables(
         dialect=dialect,
         target=target,
         stage=stage,
@@ -153,7 +151,7 @@ def tables(
         casts=casts or {},
         comparable=comparable or {},
         update=write.update,
-        unwatched=METADATA_COLUMNS,
+        unwatched=rows.METADATA_COLUMNS,
         present_from=present_from,
     )
 
@@ -206,24 +204,3 @@ def _twin(write: Write, key: Sequence[object]) -> DataError:
         f"table {write.table}: two new rows have the key {told}, and `update:` would count only one of them",
         hint="let the query add them up first, with GROUP BY the key",
     )
-
-
-# --- one read -------------------------------------------------------------------------------------------
-
-
-def passed_through(query: Query, columns: Sequence[str]) -> tuple[str, ...]:
-    """Of the columns of its one table, those that a plain query gives unchanged, once a row, under their own names."""
-    if (
-        query.tree is None
-        or query.plain_table() is None
-        or any(query.tree.find_all(*(getattr(exp, name) for name in _MULTIPLIES)))
-    ):
-        return ()
-    given: set[str] = set()
-    for output in query.tree.selects:
-        star = output.this if isinstance(output, exp.Column) else output
-        if isinstance(star, exp.Star):
-            given |= set(columns) if not any(star.args.values()) else set()
-        elif isinstance(output.unalias(), exp.Column) and output.unalias().name == output.alias_or_name:
-            given.add(output.alias_or_name)
-    return tuple(name for name in columns if name in given)

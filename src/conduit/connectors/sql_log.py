@@ -6,12 +6,18 @@ A record for people and for `conduit state rewind`; what a run does never depend
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conduit.connectors.sql import Parameter
 from conduit.errors import StateConflict
+from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.state_log import Entry, position_of, value_of
+
+if TYPE_CHECKING:
+    from conduit import state_log
+    from conduit.state_log import Entry
+else:
+    state_log = late("conduit.state_log")
 
 LOG_TABLE = "_conduit_state_log"
 """The table of the log, beside the table of marks."""
@@ -71,10 +77,10 @@ def entries(found: Iterable[Sequence[Any]]) -> list[Entry]:
 
 
 def _entry(token: str, complete: Any, anew: Any, run_id: str, rows: int, committed_at: str) -> Entry:
-    position = position_of(token, run_id)
-    return Entry(
+    position = state_log.position_of(token, run_id)
+    return state_log.Entry(
         position=position,
-        value=value_of(position),
+        value=state_log.value_of(position),
         run_id=run_id,
         complete=bool(complete),
         rows=rows,

@@ -1,4 +1,4 @@
-"""What the three strategies share: a dialect's spelling, the two tables, and a statement with its count."""
+"""What the three strategies share: the two tables, and a statement with its count."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from conduit.contract import Committed
+from conduit.strategies.dialects import Dialect
 
 Count = Literal["inserted", "updated", "deleted", "superseded", "duplicate_key"]
 
@@ -20,27 +21,6 @@ class Statement:
 
     sql: str
     count: Count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """How one database spells the few things that differ.
-
-    Attributes:
-        name: for messages and native types.
-        row_id: the hidden column that orders the rows of a stage table by arrival.
-        differs: operator that compares two values and sees NULLs: `IS DISTINCT FROM`, `IS NOT`.
-        target_alias: whether `UPDATE t AS target` is understood by this dialect.
-    """
-
-    name: str
-    row_id: str
-    differs: str = "IS DISTINCT FROM"
-
-    @staticmethod
-    def quote(identifier: str) -> str:
-        """The identifier in double quotes, as the standard writes it."""
-        return '"' + identifier.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

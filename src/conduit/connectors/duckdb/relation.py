@@ -7,7 +7,6 @@ from functools import cached_property
 
 from conduit.arrow import pa
 from conduit.bounds import require_columns
-from conduit.connectors import sql
 from conduit.connectors.duckdb import catalogue
 from conduit.connectors.duckdb.connection import Database
 from conduit.connectors.duckdb.types import Column
@@ -91,7 +90,7 @@ class Relation:
         never_null, key = catalogue.constraints(self._database, self._schema, table)
         if self.query is None:
             return never_null, key
-        given = sql.passed_through(self.query, never_null)
+        given = self.query.passed_through(never_null)
         return given, key if set(key) <= set(given) else ()
 
 

@@ -14,7 +14,7 @@ from conduit import schemas
 from conduit.arrow import AnyArray, AnyField, pa, pc
 from conduit.errors import DataError
 from conduit.schemas import is_text, native, storage, with_native
-from conduit.strategies.statements import Dialect
+from conduit.strategies.dialects import Dialect
 
 DIALECT = Dialect(name="duckdb", row_id="rowid")
 quote = DIALECT.quote

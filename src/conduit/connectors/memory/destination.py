@@ -17,7 +17,8 @@ from conduit.contract import Committed, Load, Staged, Write, changes_nothing
 from conduit.errors import ConfigError
 from conduit.faults import crash_point
 from conduit.marks import Mark
-from conduit.strategies.statements import Dialect, tally
+from conduit.strategies.dialects import Dialect
+from conduit.strategies.statements import tally
 
 _DUCKDB = Dialect(name="duckdb", row_id="rowid")
 

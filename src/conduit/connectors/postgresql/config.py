@@ -1,6 +1,7 @@
 """Keys of a PostgreSQL connection in ingest.yml."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: the keys of a file are read by these annotations, and as text each of
+# them would be compiled in every run.
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal

@@ -15,11 +15,14 @@ import psycopg2
 import psycopg2.extensions
 
 from conduit.connectors.postgresql.config import PostgresqlConnection, is_local
+from conduit.connectors.postgresql.types import quote
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
 from conduit.interrupts import on_interrupt
 
 CONNECT_TIMEOUT = "10"
 READ_ONLY = "SET default_transaction_read_only = on"
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SETTINGS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
 _PERMANENT = ("authentication failed", "no password supplied", "does not exist", "certificate", "SSL", "pg_hba.conf")
 _TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
 """Serialization failure, deadlock, shutdown, crash, starting up, too many connections, connection errors."""
@@ -126,13 +129,20 @@ def conninfo(connection: PostgresqlConnection) -> str:
     return psycopg2.extensions.make_dsn(**parameters(connection))
 
 
-def connect(name: str, connection: PostgresqlConnection, *, read_only: bool = False) -> psycopg2.extensions.connection:
-    """An open connection in UTC, with exact floats.
+def connect(
+    name: str, connection: PostgresqlConnection, *also: str, snapshot: bool = False
+) -> psycopg2.extensions.connection:
+    """An open connection in UTC, with exact floats; every statement of it is a transaction of its own.
+
+    All that sets it up goes in one round trip. It could go with the connection itself, in libpq's `options`, for none;
+    but poolers refuse that, or drop it without a word.
 
     Args:
         name: the connection's name, for messages.
         connection: its keys.
-        read_only: the server refuses writes in every transaction of it, also in one that a query begins by itself.
+        also: settings besides. READ_ONLY: the server refuses writes in every transaction of the session, also in one
+            that a query begins by itself.
+        snapshot: a read-only transaction is open, whose first query fixes its snapshot.
 
     Raises:
         ConnectionFailed: with the connection's name; retryable unless the server has said no.
@@ -150,16 +160,25 @@ def connect(name: str, connection: PostgresqlConnection, *, read_only: bool = Fa
         ) from error
     except psycopg2.ProgrammingError as error:
         raise ConfigError(f"connection {name}: {str(error).strip()}") from error
+    opened.autocommit = True
     with opened.cursor() as cursor:
-        cursor.execute(
-            "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'"
-        )
-        cursor.execute("SELECT set_config('search_path', quote_ident(%s), false)", (connection.schema,))
-        if read_only:
-            cursor.execute(READ_ONLY)
-    opened.commit()
+        settings = "; ".join((_SETTINGS, f"SET search_path = {quote(connection.schema)}", *also))
+        # committed before the snapshot's transaction begins: a query that ends that one must not take them back
+        cursor.execute(f"BEGIN; {settings}; COMMIT{f'; {_SNAPSHOT}' if snapshot else ''}")
     _open.add(opened)
     return opened
+
+
+@contextmanager
+def alone(connection: psycopg2.extensions.connection) -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor whose statements are transactions of their own: one round trip each, instead of three."""
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cur:
+            yield cur
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.errors
@@ -13,14 +14,19 @@ from conduit.arrow import pa
 from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql import catalogue, keys
 from conduit.connectors.postgresql.config import PostgresqlConnection
-from conduit.connectors.postgresql.connection import connect, mapped
-from conduit.connectors.postgresql.load import PostgresqlLoad
+from conduit.connectors.postgresql.connection import alone, connect, mapped
 from conduit.connectors.postgresql.marks import Marks, remove_runs, rows_of_runs
 from conduit.connectors.postgresql.types import created, quote
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError, ConnectionFailed
+from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.state_log import Entry
+
+if TYPE_CHECKING:
+    from conduit.connectors.postgresql import load
+    from conduit.state_log import Entry
+else:
+    load = late("conduit.connectors.postgresql.load")
 
 LOCK_SECONDS = 10
 """How long a statement waits for somebody else's lock before the run gives up with exit 75."""
@@ -46,7 +52,7 @@ class PostgresqlDestination:
     def check(self) -> str:
         """Connect, and see whether tables can be made in the schema."""
         schema = self._connection.schema
-        with mapped(self._name, "check"), self._database().cursor() as cur:
+        with mapped(self._name, "check"), alone(self._database()) as cur:
             cur.execute(
                 "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
                 "current_setting('server_version')), coalesce(has_schema_privilege(s.oid, 'USAGE') AND "
@@ -64,12 +70,7 @@ class PostgresqlDestination:
 
     def marks(self, table: str, *, settle: bool = False) -> Sequence[Mark]:
         """The marks of a table. `settle` waits for a commit that is still on its way, up to LOCK_SECONDS."""
-        with (
-            mapped(self._name, f"read the marks of {table}"),
-            self._database() as connection,
-            connection.cursor() as cur,
-        ):
-            cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        with mapped(self._name, f"read the marks of {table}"), alone(self._database()) as cur:
             try:
                 return self._marks.read(cur, table, wait=settle)
             except psycopg2.errors.UndefinedTable:
@@ -77,7 +78,7 @@ class PostgresqlDestination:
 
     def describe(self, table: str) -> pa.Schema | None:
         """The table's columns, in the types that a source would give them."""
-        with mapped(self._name, f"describe {table}"), self._database() as connection, connection.cursor() as cur:
+        with mapped(self._name, f"describe {table}"), alone(self._database()) as cur:
             columns = self._table(cur, table).columns
         return pa.schema([column.field() for column in columns]) if columns else None
 
@@ -85,12 +86,13 @@ class PostgresqlDestination:
         """Create or extend the table where needed, in a transaction of its own, then open the one for the rows."""
         sql.require_key(write)
         connection = self._database()
-        with mapped(self._name, f"prepare {write.table}"), connection, connection.cursor() as cur:
-            table = self._prepared(cur, write)
-        with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
-            cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL synchronous_commit = on")
+        with mapped(self._name, f"prepare {write.table}"):
+            table = self._prepared(connection, write)
         target = catalogue.qualified(self._connection.schema, write.table)
-        return PostgresqlLoad(self._name, connection, write, target, table, self._marks)
+        begun = load.PostgresqlLoad(self._name, connection, write, target, table, self._marks)
+        with mapped(self._name, f"load {write.table}"), connection.cursor() as cur:
+            cur.execute("SET LOCAL synchronous_commit = on")
+        return begun
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows."""
@@ -132,7 +134,8 @@ class PostgresqlDestination:
 
     def _database(self) -> psycopg2.extensions.connection:
         if self._opened is None or self._opened.closed:
-            self._opened = connect(self._name, self._connection)
+            self._opened = connect(self._name, self._connection, f"SET lock_timeout = '{LOCK_SECONDS}s'")
+            self._opened.autocommit = False
         return self._opened
 
     def _table(self, cur: catalogue.Cursor, table: str) -> catalogue.Table:
@@ -154,16 +157,17 @@ class PostgresqlDestination:
                 hint="leave it out of the query",
             )
 
-    def _prepared(self, cur: catalogue.Cursor, write: Write) -> catalogue.Table:
+    def _prepared(self, connection: psycopg2.extensions.connection, write: Write) -> catalogue.Table:
         """The target, after it was created or extended if that was needed."""
-        table = self._table(cur, write.table)
-        if table.columns and not write.add_columns and not self._marks.missing(cur):
-            return table
-        self._refuse_generated(cur, write)
-        cur.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        self._create_state_table(cur)
-        self._create_table(cur, write)
-        return self._table(cur, write.table)
+        with alone(connection) as cur:
+            table = self._table(cur, write.table)
+            if table.columns and not write.add_columns and not self._marks.missing(cur):
+                return table
+        with connection, connection.cursor() as cur:
+            self._refuse_generated(cur, write)
+            self._create_state_table(cur)
+            self._create_table(cur, write)
+            return self._table(cur, write.table)
 
     def _create_state_table(self, cur: catalogue.Cursor) -> None:
         """Make the table of marks and its log; those that are there need no right to create."""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql.catalogue import Cursor
 from conduit.connectors.postgresql.types import quote
+from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.rows import RUN_ID
-from conduit.state_log import Entry
+
+if TYPE_CHECKING:
+    from conduit import rows
+    from conduit.state_log import Entry
+else:
+    rows = late("conduit.rows")
 
 
 def _parameter(place: int) -> str:  # noqa: ARG001 - psycopg2 counts by itself
     return "%s"
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True):
     """The marks of a schema.
 
     Attributes:
@@ -66,18 +72,18 @@ class Marks:
         cur.execute(*sql.swap(self.table, old, new, _parameter))
         if cur.rowcount != 1:
             raise sql.fenced(new.identity)
-        if self._logs(cur):
-            for statement in sql_log.write_log(self.log, new, _parameter):
-                cur.execute(*statement)
+        if self._logs(cur):  # in one message: the mark's row is locked meanwhile
+            entry, prune = sql_log.write_log(self.log, new, _parameter)
+            cur.execute(cur.mogrify(*entry) + b"; " + cur.mogrify(*prune))
 
 
 def rows_of_runs(cur: Cursor, target: str, later: Sequence[Entry]) -> int:
     """How many rows of a table carry the id of one of these runs; `target` is a quoted name."""
-    cur.execute(*sql_log.rows_of(target, quote(RUN_ID), later, _parameter))
+    cur.execute(*sql_log.rows_of(target, quote(rows.RUN_ID), later, _parameter))
     return int((cur.fetchone() or (0,))[0])
 
 
 def remove_runs(cur: Cursor, target: str, later: Sequence[Entry]) -> int:
     """Remove them; returns their number."""
-    cur.execute(*sql_log.removal(target, quote(RUN_ID), later, _parameter))
+    cur.execute(*sql_log.removal(target, quote(rows.RUN_ID), later, _parameter))
     return cur.rowcount

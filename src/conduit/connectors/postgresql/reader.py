@@ -11,12 +11,13 @@ from conduit import schemas
 from conduit.arrow import AnyArray, pa, pc
 from conduit.connectors.postgresql.connection import READ_ONLY, by_sqlstate
 from conduit.connectors.postgresql.types import NESTED, quote
-from conduit.errors import Busy, ConduitError, ConnectionFailed, DataError
+from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError
 from conduit.late import late
 
 if TYPE_CHECKING:
     import adbc_driver_manager
     import adbc_driver_postgresql
+    import psycopg2.extensions
 else:
     adbc_driver_manager, adbc_driver_postgresql = late("adbc_driver_manager"), late("adbc_driver_postgresql")
 
@@ -84,6 +85,27 @@ class Reader:
         ):
             with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
                 _executed(statement, setting).close()
+
+
+def exported(name: str, resource: str, session: psycopg2.extensions.connection) -> str:
+    """The name of a session's snapshot, for the session that reads.
+
+    Raises:
+        ConfigError: the query took something there that it would wait for here; "read only" does not forbid that.
+    """
+    with session.cursor() as cur:
+        cur.execute(
+            "SELECT pg_export_snapshot(), txid_current_if_assigned() IS NOT NULL OR EXISTS (SELECT FROM pg_locks "
+            "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND mode = 'ExclusiveLock')"
+        )
+        snapshot, has_effect = cur.fetchone() or ("", False)
+    if has_effect:
+        raise ConfigError(
+            f"resource {resource}: the query has an effect in {name}: a function in it takes a "
+            "lock or writes (pg_advisory_lock, lo_create, …); it runs more than once, and would wait for itself",
+            hint="leave the function out: a source is only read",
+        )
+    return str(snapshot)
 
 
 def _executed(statement: adbc_driver_manager.AdbcStatement, sql: str) -> pa.RecordBatchReader:

@@ -10,27 +10,33 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from conduit import schemas
-from conduit.arrow import pa
+from conduit.arrow import LateSchema, pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
-from conduit.connectors import sql
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
-from conduit.connectors.postgresql.connection import connect, conninfo, mapped
-from conduit.connectors.postgresql.reader import Reader
+from conduit.connectors.postgresql.connection import READ_ONLY, connect, conninfo, mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
-from conduit.connectors.postgresql.wire import chosen, offered
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConfigError, DataError
+from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
-from conduit.wires import Wire
+
+if TYPE_CHECKING:
+    from conduit import schemas, simple_query
+    from conduit.connectors.postgresql import reader, wire
+    from conduit.connectors.postgresql.reader import Reader
+    from conduit.wires import Wire
+else:
+    reader, schemas = late("conduit.connectors.postgresql.reader"), late("conduit.schemas")
+    wire, simple_query = late("conduit.connectors.postgresql.wire"), late("conduit.simple_query")
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 _MINIMUM: dict[str, str] = {
@@ -39,7 +45,6 @@ _MINIMUM: dict[str, str] = {
 }  # fmt: skip
 COUNT_UP_TO = 1_000_000
 """Rows up to which `plan` counts instead of guessing."""
-_UNTYPED = (psycopg2.errors.UndefinedFunction, psycopg2.errors.DatatypeMismatch, psycopg2.errors.AmbiguousFunction)
 
 
 class PostgresqlSource:
@@ -54,7 +59,7 @@ class PostgresqlSource:
     def check(self) -> str:
         """Connect, and say who we are and to what."""
         with (
-            closing(connect(self._name, self._connection, read_only=True)) as opened,
+            closing(connect(self._name, self._connection, READ_ONLY)) as opened,
             opened.cursor() as cur,
             mapped(self._name, "check"),
         ):
@@ -72,10 +77,9 @@ class PostgresqlSource:
     def open(self, read: Read) -> Iterator[Session]:
         """One read-only snapshot."""
         with (
-            closing(connect(self._name, self._connection, read_only=True)) as opened,
+            closing(connect(self._name, self._connection, READ_ONLY, snapshot=True)) as opened,
             mapped(self._name, f"resource {read.resource}"),
         ):
-            opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
             yield PostgresqlSession(self._name, self._connection, opened, read)
 
 
@@ -91,29 +95,30 @@ class PostgresqlSession:
         self._read = read
         self._query = self._read_query()
         self._table = catalogue.qualified(connection.schema, read.table or "")
-        self._key: tuple[str, ...] = ()
-        self._reader = Reader(name, conninfo(connection), schema=connection.schema)
+        self._reader: Reader | None = None
 
     def _read_query(self) -> Query | None:
         if self._read.query is None:
             return None
-        return read_query(self._read.query, "postgres", incremental=self._read.cursor is not None)
+        text, incremental = self._read.query, self._read.cursor is not None
+        simple = simple_query.simple_query(text, incremental=incremental)
+        return simple or read_query(text, "postgres", incremental=incremental)
 
     # --- what is known without a row ---
 
     def describe(self) -> Described:
         """Schema, key and statement, from the catalogue."""
-        fields = [self._declared(column) for column in self._columns]
+        columns = self._columns
         type_, unit = self._cursor_type
         composed = self._composed
         lower = self._ends.lower
         window = self._window
         return Described(
-            schema=pa.schema(fields),
+            schema=LateSchema(tuple(column.name for column in columns), self._schema),
             fingerprint=self._fingerprint,
             cursor_type=type_,
             cursor_unit=unit,
-            key=self._key,
+            key=self._proved(self._facts.key) if self._plain_table is not None else (),
             ordered=composed.ordered,
             null_cursors=self._null_cursors,
             sql=composed.sql,
@@ -124,45 +129,42 @@ class PostgresqlSession:
             floor=window.lower if window else None,
         )
 
+    def _schema(self) -> pa.Schema:
+        return pa.schema([self._declared(column) for column in self._columns])
+
+    @cached_property
+    def _facts(self) -> catalogue.Facts:
+        plain = self._plain_table
+        with self._opened.cursor() as cur:
+            described = catalogue.output_of(cur, self._looks())
+            return catalogue.facts(cur, described, plain, trust_not_null=plain is not None)
+
     @cached_property
     def _columns(self) -> list[Column]:
-        with self._opened.cursor() as cur:
-            described = self._executed_empty(cur)
-            columns = catalogue.output_columns(cur, described, trust_not_null=self._is_plain)
-            self._key = self._proved(catalogue.unique_key(cur, described)) if self._is_plain else ()
-        require_columns(self._read, [column.name for column in columns])
-        return columns
+        require_columns(self._read, [column.name for column in self._facts.columns])
+        return self._facts.columns
 
     def _proved(self, key: tuple[str, ...]) -> tuple[str, ...]:
         """The key, unless the query computes on its columns or makes several rows of one."""
-        kept = key if self._query is None else sql.passed_through(self._query, key)
+        kept = key if self._query is None else self._query.passed_through(key)
         return key if set(kept) == set(key) else ()
 
-    def _executed_empty(self, cur: catalogue.Cursor) -> list[psycopg2.extensions.Column]:
-        """The output of the relation, executed for no row; types are tried for a placeholder that has none yet."""
+    def _looks(self) -> list[str]:
+        """Statements for no row, one of which describes the output: a placeholder may need a type to be understood."""
         if self._query is None:
-            cur.execute(f"SELECT * FROM {self._table} AS q LIMIT 0")
-            return list(cur.description or ())
-        candidates = ["NULL", *(f"NULL::{self._cast(type_)}" for type_ in _MINIMUM)]
-        if not self._query.placeholders or not self._query.first_run("NULL")[1]:
-            candidates = ["NULL"]
-        cur.execute("SAVEPOINT conduit_describe")
-        for place, literal in enumerate(candidates, start=1):
-            try:
-                cur.execute(f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
-            except _UNTYPED:
-                if place == len(candidates):
-                    raise
-                cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
-            else:
-                described = list(cur.description or ())
-                cur.execute("RELEASE SAVEPOINT conduit_describe")
-                return described
-        return []
+            return [f"SELECT * FROM {self._table} AS q LIMIT 0"]
+        literals = ["NULL"]
+        if self._query.placeholders and self._query.first_run("NULL")[1]:
+            literals += [f"NULL::{self._cast(type_)}" for type_ in _MINIMUM]
+        return [f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0" for literal in literals]
 
-    @property
-    def _is_plain(self) -> bool:
-        return self._query is None or self._query.plain_table() is not None
+    @cached_property
+    def _plain_table(self) -> str | None:
+        """The quoted name of the table that is read, when nothing but it is read."""
+        if self._query is None:
+            return self._table
+        table = self._query.plain_table()
+        return catalogue.qualified(self._connection.schema, table) if table else None
 
     def _declared(self, column: Column) -> pa.Field[pa.DataType]:
         declared = self._read.columns.get(column.name)
@@ -175,20 +177,12 @@ class PostgresqlSession:
     @cached_property
     def _cursor_type(self) -> tuple[CursorType | None, str]:
         column = self._cursor_column
-        if column is None:
-            return None, ""
-        if column.type_name == "numeric":
-            return "decimal", ""
-        return schemas.cursor_type(column.field())
+        return column.cursor_type() if column is not None else (None, "")
 
     @cached_property
     def _fingerprint(self) -> str:
-        relation = "(query)" if self._query is not None else self._table
-        if self._query is not None and (table := self._query.plain_table()):
-            relation = catalogue.qualified(self._connection.schema, table)
-        with self._opened.cursor() as cur:
-            cur.execute("SELECT system_identifier, current_database() FROM pg_control_system()")
-            system, database = cur.fetchone() or ("", "")
+        system, database = self._facts.system
+        relation = self._plain_table or "(query)"
         return f"postgresql:{system}:{database}:{relation}:{self._read.cursor or '-'}"
 
     @cached_property
@@ -202,7 +196,7 @@ class PostgresqlSession:
         return int(found[0]) if found else 0
 
     def _text_notes(self) -> list[str]:
-        carried = [c for c in self._columns if not c.is_plain and schemas.is_text(c.field().type)]
+        carried = [c for c in self._columns if c.is_carried_as_text]
         return [f"column {c.name}: {c.formatted} travels as text" for c in carried if c.name not in self._read.columns]
 
     # --- bounds and statements ---
@@ -219,23 +213,22 @@ class PostgresqlSession:
             return ""
         if self._read.safe.needs_distance and self._cursor_type[0] in ("text", "uuid"):
             return f"a cursor of type {self._cursor_type[0]} needs a primary_key"
-        table = self._read.table if self._query is None else self._query.plain_table()
-        if table is None:
+        if self._plain_table is None:
             return "the query is more than a SELECT from one table"
-        if self._query is not None and not sql.passed_through(self._query, [self._read.cursor or ""]):
+        if self._query is not None and not self._query.passed_through([self._read.cursor or ""]):
             return f"{self._read.cursor} is not a column of the table as it stands"
         if self._query is not None and self._query.narrowed("xmin IS NOT NULL") is None:
             return "`:last_value` stands where no other condition can take its place"
-        with self._opened.cursor() as cur:
-            return refusal(cur, catalogue.qualified(self._connection.schema, table))
+        return refusal(self._facts, self._plain_table)
 
     @cached_property
     def _window(self) -> WindowRead | None:
         """The transactions to read; None: the read goes by the cursor."""
-        if self._read.safe is None or self._no_window:
+        snapshot = self._facts.snapshot
+        if self._read.safe is None or self._no_window or snapshot is None:
             return None
         with self._opened.cursor() as cur:
-            return window_read(cur, self._read.safe, self._read.since)
+            return window_read(cur, snapshot, self._read.safe, self._read.since)
 
     def _literal(self, value: str) -> str:
         """A value of the cursor's type, quoted by the driver; text compares by its bytes."""
@@ -285,7 +278,7 @@ class PostgresqlSession:
         narrowed = query.narrowed(f"{window.condition}{above}") or query.text
         return compose(
             self._read,
-            read_query(narrowed, "postgres", incremental=True),
+            query.with_text(narrowed),
             table=self._table,
             bounds=Bounds(),
             column=self._ordering,
@@ -310,15 +303,17 @@ class PostgresqlSession:
 
     def _until_of_table(self) -> Until:
         name = quote(self._read.cursor or "")
+        last = (
+            f"SELECT q.{name}::text FROM {self._table} AS q WHERE q.{name} IS NOT NULL "
+            f"ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1"
+        )
+        any_row = self._any_row() if self._window else "true"
         with self._opened.cursor() as cur:
-            cur.execute(
-                f"SELECT q.{name}::text FROM {self._table} AS q WHERE q.{name} IS NOT NULL "
-                f"ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1"
-            )
-            found = cur.fetchone()
-        highest = self._position(found[0]) if found is not None else None
+            cur.execute(f"SELECT ({last}), {any_row}")
+            found, has_rows = cur.fetchone() or (None, False)
+        highest = self._position(found) if found is not None else None
         until = until_of_table(self._read, self._ends.lower, highest, self._null_cursors)
-        return Until(nothing_new=until.nothing_new or not self._has_rows(), position=highest) if self._window else until
+        return Until(nothing_new=until.nothing_new or not has_rows, position=highest)
 
     def _until_of_query(self) -> Until:
         if (self._ends.lower is None and self._window is None) or self._read.on_null == "include":
@@ -327,9 +322,14 @@ class PostgresqlSession:
 
     def _has_rows(self) -> bool:
         with self._opened.cursor() as cur:
-            cur.execute(f"SELECT EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)")
+            cur.execute(f"SELECT {self._any_row()}")
             found = cur.fetchone()
         return bool(found and found[0])
+
+    def _any_row(self) -> str:
+        """Whether the read gives a row, as an expression; a window without a transaction needs no look at the table."""
+        empty = self._window is not None and self._window.is_empty
+        return "false" if empty else f"EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)"
 
     def _position(self, text: str) -> Position:
         type_, unit = self._cursor_type
@@ -348,40 +348,22 @@ class PostgresqlSession:
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
-        snapshot = self._exported()
+        snapshot = reader.exported(self._name, self._read.resource, self._opened)
         sql = self._composed.sql if split.name == ROWS else self._null_rows()
+        self._reader = reader.Reader(self._name, conninfo(self._connection), schema=self._connection.schema)
         yield from self._reader.batches(snapshot, sql, self.describe().schema)
-
-    def _exported(self) -> str:
-        """The name of this session's snapshot, for the session that reads.
-
-        Raises:
-            ConfigError: the query took something here that it would wait for there; "read only" does not forbid that.
-        """
-        with self._opened.cursor() as cur:
-            cur.execute(
-                "SELECT pg_export_snapshot(), txid_current_if_assigned() IS NOT NULL OR EXISTS (SELECT FROM pg_locks "
-                "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND mode = 'ExclusiveLock')"
-            )
-            snapshot, has_effect = cur.fetchone() or ("", False)
-        if has_effect:
-            raise ConfigError(
-                f"resource {self._read.resource}: the query has an effect in {self._name}: a function in it takes a "
-                "lock or writes (pg_advisory_lock, lo_create, …); it runs more than once, and would wait for itself",
-                hint="leave the function out: a source is only read",
-            )
-        return str(snapshot)
 
     # --- the read, as it is ---
 
     def wire(self, columns: Sequence[str], key: Sequence[str]) -> Wire | None:
         """Binary COPY of a table, or of a plain SELECT from one: of others the highest cursor costs a second run."""
-        looked_at = self._read.columns or self._null_cursors or (self._read.cursor is not None and not self._is_plain)
-        sent = None if looked_at else chosen(self._columns, columns, key)
+        elsewhere = self._read.cursor is not None and self._plain_table is None
+        looked_at = self._read.columns or self._null_cursors or elsewhere
+        sent = None if looked_at else wire.chosen(self._columns, columns, key)
         if sent is None:
             return None
         statement = self._compose(self._query, sent.select).sql
-        return offered(self._name, self._opened, sent, statement, reached=self._reached)
+        return wire.offered(self._name, self._opened, sent, statement, reached=self._reached)
 
     def _reached(self) -> Position | None:
         """The highest cursor of the rows of this read."""
@@ -398,7 +380,8 @@ class PostgresqlSession:
 
     def cancel(self) -> None:
         """Break off the read."""
-        self._reader.cancel()
+        if self._reader is not None:
+            self._reader.cancel()
 
     def _null_rows(self) -> str:
         select = ", ".join(column.select() for column in self._columns)

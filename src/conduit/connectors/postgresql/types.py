@@ -6,11 +6,19 @@ A type that Arrow cannot carry exactly travels as text, cast in the SELECT, and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from conduit.arrow import AnyField, pa
-from conduit.schemas import native, storage, with_native
-from conduit.strategies.statements import Dialect
+from conduit.late import late
+from conduit.positions import CursorType
+from conduit.strategies.dialects import Dialect
+
+if TYPE_CHECKING:
+    from conduit import schemas
+else:
+    schemas = late("conduit.schemas")
 
 DIALECT = Dialect(name="postgresql", row_id="ctid")
 quote = DIALECT.quote
@@ -20,10 +28,19 @@ NESTED = "conduit: array with dimensions or bounds of its own in column "
 
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _ARRAYS = {"_int2", "_int4", "_int8", "_float4", "_float8", "_bool", "_text", "_date", "_timestamp"}
+_PLAIN = {
+    "bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "bytea", "date", "time",
+    "timestamp", "timestamptz", "uuid", "json", "jsonb",
+}  # fmt: skip
+_CURSORS: dict[str, tuple[CursorType, str]] = {
+    "int2": ("int", ""), "int4": ("int", ""), "int8": ("int", ""), "numeric": ("decimal", ""), "date": ("date", ""),
+    "timestamp": ("timestamp", "us"), "timestamptz": ("timestamptz", "us"), "text": ("text", ""),
+    "varchar": ("text", ""), "bpchar": ("text", ""), "uuid": ("uuid", ""),
+}  # fmt: skip
+"""What a cursor of a type is, as `schemas.cursor_type` would say of its Arrow field, which needs pyarrow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column of a query or a table.
 
     Attributes:
@@ -43,7 +60,7 @@ class Column:
     def field(self) -> AnyField:
         """The Arrow field, with the native type remembered where every server knows it."""
         field = pa.field(self.name, self._arrow(), nullable=True)
-        return with_native(field, DIALECT.name, self.formatted) if self.builtin else field
+        return schemas.with_native(field, DIALECT.name, self.formatted) if self.builtin else field
 
     def select(self) -> str:
         """The expression over `q` that brings the value to Arrow unaltered."""
@@ -53,23 +70,40 @@ class Column:
             nested = f"('{told}' || {column}::text)::{self.formatted}"
             odd = f"array_ndims({column}) > 1 OR array_lower({column}, 1) <> 1"
             return f"CASE WHEN {odd} THEN {nested} ELSE {column} END AS {quote(self.name)}"
-        if self.type_name in _plain():
+        if self.is_plain:
             return column
         return f"{column}::text AS {quote(self.name)}"
 
     @property
     def is_plain(self) -> bool:
         """Whether the column can be read as it stands, without an expression around it."""
-        return self.type_name in _plain()
+        return self.type_name in _PLAIN
+
+    @property
+    def is_carried_as_text(self) -> bool:
+        """Whether Arrow has no type for its values."""
+        return not self.is_plain and self.type_name not in _ARRAYS and self._decimal() is None
+
+    def cursor_type(self) -> tuple[CursorType, str]:
+        """Type and unit of the column as a cursor.
+
+        Raises:
+            ConfigError: its values have no exact order.
+        """
+        return _CURSORS.get(self.type_name) or schemas.cursor_type(self.field())
+
+    def _decimal(self) -> tuple[int, int] | None:
+        """Precision and scale of a numeric that a decimal of Arrow holds; None: it is none."""
+        match = _NUMERIC.fullmatch(self.formatted)
+        fits = match and int(match[1]) <= 38 and 0 <= int(match[2]) <= int(match[1])
+        return (int(match[1]), int(match[2])) if match and fits else None
 
     def _arrow(self) -> pa.DataType:
         known = _plain() | _arrays()
         if self.type_name in known:
             return known[self.type_name]
-        match = _NUMERIC.fullmatch(self.formatted)
-        if match and int(match[1]) <= 38 and 0 <= int(match[2]) <= int(match[1]):
-            return pa.decimal128(int(match[1]), int(match[2]))
-        return pa.string()
+        decimal = self._decimal()
+        return pa.decimal128(*decimal) if decimal else pa.string()
 
 
 def _plain() -> dict[str, pa.DataType]:
@@ -94,7 +128,7 @@ def created(field: AnyField) -> str:
 
     Unsigned integers get the next wider type, nested values become jsonb.
     """
-    remembered = native(field, DIALECT.name)
+    remembered = schemas.native(field, DIALECT.name)
     if remembered:
         return remembered
     type_ = field.type
@@ -104,7 +138,7 @@ def created(field: AnyField) -> str:
         return "jsonb"
     if isinstance(type_, pa.ListType) and _is_simple(type_.value_type):
         return f"{created(pa.field('item', type_.value_type))}[]"
-    return _created_plain(storage(type_))
+    return _created_plain(schemas.storage(type_))
 
 
 def _created_plain(type_: pa.DataType) -> str:

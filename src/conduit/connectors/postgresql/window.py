@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conduit.connectors.postgresql.catalogue import Cursor
+from conduit.connectors.postgresql.catalogue import Cursor, Facts
 from conduit.contract import SafeRead
 from conduit.errors import StateConflict
 from conduit.positions import Position, Window, cursor, minus
 
-_SNAPSHOT = "SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text FROM pg_current_snapshot() AS s"
-_OLDEST_SERVER = 130000
 _COMPARABLE = 2**31
 """Transaction ids further apart than this cannot be told in 32 bits which is older."""
 
-_RELATION = "SELECT relkind, has_table_privilege(oid, 'SELECT') FROM pg_class WHERE oid = to_regclass(%s)"
 _HOLDER = """
 SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int, state FROM pg_stat_activity
 WHERE backend_xid::text = %(xid)s
@@ -47,31 +44,34 @@ class WindowRead:
     lower: Position | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """No transaction has ended since the mark: whatever wrote a row of this snapshot was seen before."""
+        return bool(self.window.start) and self.window.start == self.window.end and not self.window.at
 
-def refusal(cur: Cursor, relation: str) -> str:
+
+def refusal(facts: Facts, relation: str) -> str:
     """Why a relation has no window; empty: it has one."""
-    if cur.connection.server_version < _OLDEST_SERVER:
+    if facts.snapshot is None:
         return "PostgreSQL before 13 does not tell its horizon"
-    cur.execute(_RELATION, (relation,))
-    found = cur.fetchone()
-    if not found or found[0] not in ("r", "p"):
+    if facts.relation is None or facts.relation[0] not in ("r", "p"):
         return f"{relation} is no table, and only a table shows which transaction wrote a row"
-    return "" if found[1] else f"the role may read some columns of {relation} only, and xmin is one more"
+    return "" if facts.relation[1] else f"the role may read some columns of {relation} only, and xmin is one more"
 
 
-def window_read(cur: Cursor, asked: SafeRead, since: Position | None) -> WindowRead:
+def window_read(cur: Cursor, snapshot: tuple[str, str], asked: SafeRead, since: Position | None) -> WindowRead:
     """The window that follows on the mark's, in the snapshot of this transaction.
 
     Args:
-        cur: in a REPEATABLE READ transaction, the one whose snapshot the rows are read in.
+        cur: a cursor, to ask who holds the horizon back.
+        snapshot: of the REPEATABLE READ transaction that the rows are read in: its horizon, and what comes after it.
         asked: the mark, and how far cursors may lie behind.
         since: the lower bound of a read that looks back, for a mark without a window.
 
     Raises:
         StateConflict: the server's transactions lie before those of the mark.
     """
-    cur.execute(_SNAPSHOT)
-    horizon, following = cur.fetchone() or ("0", "0")
+    horizon, following = snapshot
     before = asked.position.window if asked.position else None
     if before is not None and int(before.end) > int(following):
         raise StateConflict(

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from conduit import schemas
 from conduit.bounds import require_columns
-from conduit.connectors import sql
 from conduit.connectors.sqlite import catalogue
 from conduit.connectors.sqlite.connection import Database
 from conduit.connectors.sqlite.types import Column, quote
@@ -65,7 +64,7 @@ class Relation:
     def key(self) -> tuple[str, ...]:
         """Unique columns of the one table, when the rows hold them as they are stored."""
         key = catalogue.unique_key(self._database, self._one_table, self._of_table) if self._one_table else ()
-        given = sql.passed_through(self.query, key) if self.query else key
+        given = self.query.passed_through(key) if self.query else key
         exact = {column.name for column in self.columns if column.exact}
         return key if set(key) <= exact & set(given) else ()
 
@@ -95,7 +94,7 @@ class Relation:
             return self._of_table
         columns = catalogue.query_columns(self._database, without_bound(self.query, "NULL"))
         own = {column.name: column.nullable for column in self._of_table}
-        passed = sql.passed_through(self.query, tuple(own))
+        passed = self.query.passed_through(tuple(own))
         return [replace(c, nullable=own[c.name]) if c.name in passed else c for c in columns]
 
 

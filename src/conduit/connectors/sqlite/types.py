@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from conduit.arrow import AnyArray, AnyField, pa
 from conduit.errors import DataError
 from conduit.schemas import cast, is_text, native, with_native
-from conduit.strategies.statements import Dialect
+from conduit.strategies.dialects import Dialect
 
 DIALECT = Dialect(name="sqlite", row_id="rowid", differs="IS NOT")
 quote = DIALECT.quote

@@ -1,0 +1,94 @@
+"""What a run with nothing new costs: the connections, the statements and the imports that it makes, and no more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import conduit
+from tests.support.postgres import Database
+from tests.support.project import Project, pipeline
+from tests.support.proxy import proxy
+
+SIMPLE = "SELECT id, v FROM events WHERE id > :last_value ORDER BY id"
+READS: dict[str, dict[str, Any]] = {
+    "table": {"table": "events", "incremental_column": "id"},
+    "query": {"query": SIMPLE, "incremental_column": "id"},
+    "table without a window": {"table": "events", "incremental": {"column": "id", "safety": "none"}},
+}
+
+NOT_NEEDED = (
+    "pyarrow", "numpy", "pandas", "polars", "duckdb", "sqlglot", "pyiceberg", "pgpq", "adbc_driver_manager",
+    "adbc_driver_postgresql", "rich", "filelock", "dotenv", "asyncio", "importlib.metadata", "iceframe", "conduit.plan",
+    "conduit.rows", "conduit.commits", "conduit.wires", "conduit.schemas", "conduit.transform", "conduit.checkpoints",
+    "conduit.read_ahead", "conduit.strategies.statements", "conduit.connectors.postgresql.load",
+    "conduit.connectors.postgresql.reader", "conduit.connectors.postgresql.wire",
+)  # fmt: skip
+
+
+@pytest.fixture
+def events(database: Database) -> Database:
+    """A database with a table of ten events."""
+    database.execute("CREATE TABLE events (id bigint PRIMARY KEY, v text)")
+    database.execute("INSERT INTO events SELECT n, 'v' FROM generate_series(1, 10) n")
+    return database
+
+
+def loaded(project: Project, events: Database, keys: dict[str, Any], read: dict[str, Any]) -> Path:
+    """The ingest.yml of a resource that has nothing new."""
+    project.write(pipeline(keys, keys, into="copy", **read))
+    file = project.folder / "ingest.yml"
+    assert conduit.run(file)["r"].written == 10
+    assert events.execute("SELECT count(*) FROM copy") == [(10,)]
+    return file
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_nothing_new_is_one_connection_and_a_few_statements_for_each_end(
+    events: Database, project: Project, read: dict[str, Any]
+) -> None:
+    with proxy(events.server.host, events.server.port) as tapped:
+        file = loaded(project, events, events.keys | {"port": tapped.port}, read)
+        tapped.heard.clear()
+        assert conduit.run(file)["r"].status == "nothing new"
+    destination, source = (heard.statements for heard in tapped.heard)
+    setting_up, marks = destination
+    assert setting_up.startswith("BEGIN; SET TimeZone = 'UTC'; ")
+    assert setting_up.endswith("; COMMIT")
+    assert marks.startswith("SELECT mark FROM")
+    source = [text for text in source if "pg_stat_activity" not in text]  # asked when others have transactions open
+    setting_up, described, facts, bound = source
+    assert setting_up.endswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    assert described.endswith("LIMIT 0")
+    assert "json_build_object" in facts
+    assert bound.startswith("SELECT ")
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_nothing_new_imports_nothing_that_moves_rows(events: Database, project: Project, read: dict[str, Any]) -> None:
+    file = loaded(project, events, events.keys, read)
+    script = (
+        "import sys\n"
+        f"sys.argv = ['conduit', 'run', {str(file)!r}]\n"
+        "from conduit.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"print('IMPORTED', [name for name in {NOT_NEEDED!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "nothing new" in done.stdout
+    assert done.stdout.strip().endswith("IMPORTED []")
+
+
+def test_a_transaction_that_only_others_wrote_in_is_looked_at(events: Database, project: Project) -> None:
+    """A window that holds transactions is read, one that holds none is not; no row is missed by that."""
+    file = loaded(project, events, events.keys, READS["table"])
+    assert conduit.run(file)["r"].status == "nothing new"
+    events.execute("CREATE TABLE other ()")
+    assert conduit.run(file)["r"].status == "nothing new"
+    events.execute("INSERT INTO events VALUES (11, 'v')")
+    assert conduit.run(file)["r"].written == 1
+    assert conduit.run(file)["r"].status == "nothing new"
