@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 import time
 from contextlib import closing
@@ -11,11 +13,15 @@ from typing import Any
 import pytest
 
 import conduit
+from conduit.config.models import Secret
+from conduit.connectors.postgresql.config import PostgresqlConnection
+from conduit.connectors.postgresql.connection import connect
 from conduit.connectors.postgresql.source import PostgresqlSession
 from conduit.contract import Described
 from tests.support.postgres import Database
 from tests.support.processes import start
 from tests.support.project import Project, pipeline
+from tests.support.proxy import proxy
 
 TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -131,6 +137,56 @@ def test_a_dead_server_is_told_after_a_few_tries(project: Project) -> None:
     assert report.exit_code == 3
     assert "src" in report.error
     assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("side", "words", "number"),
+    [
+        ("src", b"pg_control_system", signal.SIGINT),
+        ("src", b"COPY (", signal.SIGTERM),
+        ("dst", b"FROM STDIN", signal.SIGINT),
+        ("dst", b"COMMIT", signal.SIGTERM),
+    ],
+)
+def test_a_server_that_falls_silent_does_not_keep_a_run_that_is_told_to_stop(
+    database: Database, project: Project, side: str, words: bytes, number: signal.Signals
+) -> None:
+    """Its connections stay open, and so does one that asks it to cancel."""
+    events(database, 50_000)
+    with proxy(database.server.host, database.server.port) as silent:
+        ends = {"src": dict(database.keys), "dst": dict(database.keys)}
+        ends[side]["port"] = silent.port
+        resource = {"table": "events", "into": "copy", "incremental": NONE}
+        project.write(pipeline(ends["src"], ends["dst"], **resource))
+        silent.fall_silent_at = words
+        run = start(project.folder)
+        assert silent.is_silent.wait(60)
+        time.sleep(0.5)
+        run.send_signal(number)
+        out, err = run.communicate(timeout=30)
+    assert run.returncode == 128 + number, (out, err)
+    assert "Traceback" not in err
+    project.write(pipeline(database.keys, database.keys, **resource))
+    database.execute(TERMINATE)
+    project.run()
+    assert database.execute("SELECT count(*), count(DISTINCT id) FROM copy") == [(50_000, 50_000)]
+
+
+def test_a_peer_that_vanished_is_noticed_by_the_system(database: Database) -> None:
+    """A test cannot take the peer's kernel away, so it looks at what our kernel was told."""
+    keys = {key: value for key, value in database.keys.items() if key != "type"}
+    keys["password"] = Secret(keys["password"]) if "password" in keys else None
+    for options, seconds in (({}, 60), ({"keepalives_idle": "7"}, 7)):
+        connection = PostgresqlConnection(**keys, options=options)
+        with (
+            closing(connect("db", connection)) as opened,
+            socket.socket(fileno=os.dup(opened.fileno())) as line,
+        ):
+            assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == seconds
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 6
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
 
 
 def test_a_locked_table_is_busy_and_changes_nothing(database: Database, project: Project) -> None:

@@ -61,6 +61,8 @@ class Proxy:
         latency: seconds that each piece is held back, in both directions.
         pieces: most bytes that are sent on at once; 0: as they come.
         silent: nothing passes any more, and nothing is closed: half-open, as after a cable was pulled.
+        fall_silent_at: it becomes silent with the first bytes like these that a client sends; empty: never.
+        is_silent: it came to that.
         lost: how many were lost.
         cut_after: bytes that the server may send on one connection before it is cut; 0: any number.
         heard: what each connection sent, in the order in which they were made.
@@ -75,6 +77,8 @@ class Proxy:
     latency: float = 0.0
     pieces: int = 0
     silent: bool = False
+    fall_silent_at: bytes = b""
+    is_silent: threading.Event = field(default_factory=threading.Event)
     lost: int = 0
     cut_after: int = 0
     closed: bool = False
@@ -101,6 +105,9 @@ class Proxy:
             back.start()
             while data := _received(client):
                 heard.feed(data)
+                if self.fall_silent_at and self.fall_silent_at in data:
+                    self.silent = True
+                    self.is_silent.set()
                 seen = seen or self.within in data
                 if self.lose_commits and seen and b"COMMIT" in data:
                     self.lose_commits -= 1

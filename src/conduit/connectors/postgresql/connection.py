@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
+import struct
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from weakref import WeakSet
 
 import psycopg2
@@ -31,40 +30,62 @@ _TRANSIENT_CODES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "08")
 _open: WeakSet[psycopg2.extensions.connection] = WeakSet()
 
 
-HALF_OPEN = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
-"""A server that vanished without a word is noticed after two minutes, not after the two hours of the system."""
+SILENCE = {
+    "keepalives_idle": "60",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
+}
+"""A peer that vanished without a word is noticed after two minutes: asked when it is silent, or owing us a receipt. The
+system's own defaults are hours, or never."""
 GRACE = 5.0
 """Seconds that a server gets to take a cancellation, and then the run to end by it."""
+ANSWERS_WITHIN = 2.0
+"""Seconds within which a server that can cancel anything says its first word."""
+_ASK_FOR_TLS = struct.pack("!II", 8, 80877103)
 
 
 def _cancel_statements() -> None:
     """Break off what any connection of this process is waiting for; hang up where the server stays silent."""
-    threading.Thread(target=_cancel_or_hang_up, name="conduit-cancel", daemon=True).start()
-
-
-def _cancel_or_hang_up() -> None:
     break_off(list(_open))
-    time.sleep(GRACE)
-    _hang_up()
+    last = threading.Timer(GRACE, _hang_up)
+    last.daemon = True
+    last.start()
 
 
 def break_off(connections: Sequence[psycopg2.extensions.connection]) -> None:
-    """Cancel what they wait for, from a process of its own: psycopg2 keeps the interpreter's lock until it is answered.
+    """Cancel what they wait for, each in a thread of its own: a silent server does not answer a cancellation either."""
+    for connection in connections:
+        threading.Thread(target=_cancel, args=(connection,), name="conduit-cancel", daemon=True).start()
 
-    What it calls there, `PQcancel`, is made for signal handlers, so it needs nothing that a fork leaves behind.
+
+def _cancel(connection: psycopg2.extensions.connection) -> None:
+    with suppress(psycopg2.Error, OSError):  # it was closed, or its server is gone
+        if _answers(connection.info.host, connection.info.port):
+            connection.cancel()
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether a server still says a word, asked for TLS as any client may ask.
+
+    The driver's own cancellation waits for a silent one for ever, and lets no other thread of Python run meanwhile.
     """
-    asking = os.fork()
-    if asking == 0:
-        signal.alarm(round(GRACE))
-        for connection in connections:
-            with suppress(psycopg2.Error):  # it was closed, or its server is gone
-                connection.cancel()
-        os._exit(0)
-    os.waitpid(asking, 0)
+    with closing(_line(host, port)) as line:
+        line.sendall(_ASK_FOR_TLS)
+        return bool(line.recv(1))
+
+
+def _line(host: str, port: int) -> socket.socket:
+    if not host.startswith("/"):
+        return socket.create_connection((host, port), timeout=ANSWERS_WITHIN)
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(ANSWERS_WITHIN)
+    line.connect(f"{host}/.s.PGSQL.{port}")
+    return line
 
 
 def _hang_up() -> None:
-    """End every connection from this side. What waits for one of them then hears that it is gone."""
+    """Shut down the sockets: whoever waits in the driver gets an error, and the mark tells what became of a commit."""
     for connection in list(_open):
         with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)
@@ -95,8 +116,7 @@ def parameters(connection: PostgresqlConnection) -> dict[str, str]:
     found |= connection.options
     found.setdefault("host", "localhost")
     found.setdefault("connect_timeout", CONNECT_TIMEOUT)
-    for key, value in HALF_OPEN.items():
-        found.setdefault(key, value)
+    found = SILENCE | found
     found.setdefault("application_name", "conduit")
     if found.setdefault("client_encoding", "UTF8").upper().replace("-", "") != "UTF8":
         raise ConfigError(
@@ -160,12 +180,12 @@ def connect(
         ) from error
     except psycopg2.ProgrammingError as error:
         raise ConfigError(f"connection {name}: {str(error).strip()}") from error
+    _open.add(opened)
     opened.autocommit = True
     with opened.cursor() as cursor:
         settings = "; ".join((_SETTINGS, f"SET search_path = {quote(connection.schema)}", *also))
         # committed before the snapshot's transaction begins: a query that ends that one must not take them back
         cursor.execute(f"BEGIN; {settings}; COMMIT{f'; {_SNAPSHOT}' if snapshot else ''}")
-    _open.add(opened)
     return opened
 
 
