@@ -143,7 +143,7 @@ def _repair(job: Job, done: Repair, *, plan: bool, allow_shrink: float, limit: i
     if not len(counted.differing):
         return
     with differing() as heaps:
-        by_rows(found, counted.differing, heaps)
+        by_rows(found, counted, heaps)
         _count(done, heaps, limit)
         if not (done.missing or done.extra or done.changed):
             return

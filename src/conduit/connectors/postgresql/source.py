@@ -6,7 +6,7 @@ from the same exported snapshot. The query is the user's text; only `:last_value
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +19,18 @@ from conduit import schemas
 from conduit.arrow import pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
 from conduit.connectors import sql
-from conduit.connectors.postgresql import catalogue
+from conduit.connectors.postgresql import catalogue, sums
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect, conninfo, mapped
 from conduit.connectors.postgresql.reader import Reader
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
-from conduit.contract import Described, Estimate, Read, Session, Split, Until
+from conduit.connectors.sql_sums import SumStatements
+from conduit.contract import Described, Estimate, Read, Split, Until
 from conduit.errors import ConfigError
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
+from conduit.sums import Summing, forms_of
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 _MINIMUM: dict[str, str] = {
@@ -68,7 +70,7 @@ class PostgresqlSource:
         return str(found)
 
     @contextmanager
-    def open(self, read: Read) -> Iterator[Session]:
+    def open(self, read: Read) -> Iterator[PostgresqlSession]:
         """One read-only snapshot."""
         with (
             closing(connect(self._name, self._connection, read_only=True)) as opened,
@@ -76,6 +78,12 @@ class PostgresqlSource:
         ):
             opened.set_session(isolation_level="REPEATABLE READ", readonly=True)
             yield PostgresqlSession(self._name, self._connection, opened, read)
+
+    @contextmanager
+    def summing(self, read: Read, schema: pa.Schema, cursor: str | None) -> Iterator[Summing | str]:
+        """The rows of a read, to be added up in one snapshot; or why they cannot be."""
+        with self.open(read) as session:
+            yield session.summing(schema, cursor)
 
 
 class PostgresqlSession:
@@ -102,13 +110,12 @@ class PostgresqlSession:
 
     def describe(self) -> Described:
         """Schema, key and statement, from the catalogue."""
-        fields = [self._declared(column) for column in self._columns]
         type_, unit = self._cursor_type
         composed = self._composed
         lower = self._ends.lower
         window = self._window
         return Described(
-            schema=pa.schema(fields),
+            schema=self._schema,
             fingerprint=self._fingerprint,
             cursor_type=type_,
             cursor_unit=unit,
@@ -122,6 +129,10 @@ class PostgresqlSession:
             no_window=self._no_window,
             floor=window.lower if window else None,
         )
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return pa.schema([self._declared(column) for column in self._columns])
 
     @cached_property
     def _columns(self) -> list[Column]:
@@ -257,9 +268,14 @@ class PostgresqlSession:
 
     @cached_property
     def _composed(self) -> Composed:
-        lower, upper = self._ends.lower, self._ends.upper
+        select = () if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns]
         if self._window and self._query is not None:
-            return self._composed_in_window(self._window, self._query)
+            return self._composed_in_window(self._window, self._query, select)
+        return self._bounded(select)
+
+    def _bounded(self, select: Sequence[str]) -> Composed:
+        """The rows within the ends; without `select` their columns as they stand."""
+        lower, upper = self._ends.lower, self._ends.upper
         bounds = Bounds(
             lower=self._literal(lower.value) if lower else None,
             upper=self._literal(upper.value) if upper else None,
@@ -272,11 +288,11 @@ class PostgresqlSession:
             table=self._table,
             bounds=bounds,
             column=self._ordering,
-            select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
+            select=select,
             collation="C" if self._cursor_type[0] == "text" else "",
         )
 
-    def _composed_in_window(self, window: WindowRead, query: Query) -> Composed:
+    def _composed_in_window(self, window: WindowRead, query: Query, select: Sequence[str]) -> Composed:
         """The query with the window where `:last_value` was compared: only inside it the transactions are seen."""
         name = quote(self._read.cursor or "")
         column = f'{name} COLLATE "C"' if self._cursor_type[0] == "text" else name
@@ -288,7 +304,7 @@ class PostgresqlSession:
             table=self._table,
             bounds=Bounds(),
             column=self._ordering,
-            select=() if all(column.is_plain for column in self._columns) else [c.select() for c in self._columns],
+            select=select,
             collation="C" if self._cursor_type[0] == "text" else "",
         )
 
@@ -342,11 +358,30 @@ class PostgresqlSession:
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
+        yield from self._batches(self._composed.sql if split.name == ROWS else self._null_rows())
+
+    def _batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         with self._opened.cursor() as cur:
             cur.execute("SELECT pg_export_snapshot()")
             snapshot = (cur.fetchone() or ("",))[0]
-        sql = self._composed.sql if split.name == ROWS else self._null_rows()
-        yield from self._reader.batches(str(snapshot), sql, self.describe().schema)
+        yield from self._reader.batches(str(snapshot), sql, self._schema)
+
+    def summing(self, schema: pa.Schema, cursor: str | None) -> Summing | str:
+        """The read as something that adds itself up in this snapshot."""
+        columns = forms_of(schema, sums.forms(self._columns, tuple(self._read.columns)))
+        if isinstance(columns, str) or (why := sums.refusal(self._opened)):
+            return columns if isinstance(columns, str) else why
+        column = self._cursor_column
+        wants_nulls = self._read.on_null == "include" and column is not None and column.nullable
+        name = quote(column.name) if column else ""
+        statements = SumStatements(
+            dialect=sums.DIALECT,
+            columns=columns,
+            cursor=next((one for one in columns if one[0] == cursor), None),
+            rows=self._bounded(()).sql,
+            nulls=f"SELECT * FROM {self._relation()} WHERE q.{name} IS NULL" if wants_nulls else None,
+        )
+        return sums.PostgresqlSums(self._opened, statements, [c.select() for c in self._columns], self._batches)
 
     def cancel(self) -> None:
         """Break off the read."""
