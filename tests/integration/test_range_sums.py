@@ -275,6 +275,8 @@ def test_a_sample_is_drawn_before_a_row_is_read(project: Project, sides: tuple[S
     assert 500 < some.source_rows < 1500
     assert 50 < some.changed < 150
     assert some.differences == again.differences != others.differences
+    upper = verify(file, extent=Extent(since="9000"))[0]
+    assert (upper.pushed_down, upper.source_rows, upper.changed) == (True, 1000, 100)
     whole = verify(file, extent=Extent(sample=1.0))[0]
     assert (whole.source_rows, whole.changed) == (10_000, 1000)
 

@@ -25,7 +25,6 @@ from conduit.connectors.postgresql.connection import connect, conninfo, mapped
 from conduit.connectors.postgresql.reader import Reader
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
-from conduit.connectors.sql_sums import SumStatements
 from conduit.contract import Described, Estimate, Read, Split, Until
 from conduit.errors import ConfigError
 from conduit.positions import CursorType, Position, cursor
@@ -160,11 +159,7 @@ class PostgresqlSession:
         for place, literal in enumerate(candidates, start=1):
             try:
                 cur.execute(f"SELECT * FROM (\n{without_bound(self._query, literal)}\n) AS q LIMIT 0")
-            except (
-                psycopg2.errors.UndefinedFunction,
-                psycopg2.errors.DatatypeMismatch,
-                psycopg2.errors.AmbiguousFunction,
-            ):
+            except _UNTYPED:
                 if place == len(candidates):
                     raise
                 cur.execute("ROLLBACK TO SAVEPOINT conduit_describe")
@@ -368,20 +363,16 @@ class PostgresqlSession:
 
     def summing(self, schema: pa.Schema, cursor: str | None) -> Summing | str:
         """The read as something that adds itself up in this snapshot."""
-        columns = forms_of(schema, sums.forms(self._columns, tuple(self._read.columns)))
-        if isinstance(columns, str) or (why := sums.refusal(self._opened)):
-            return columns if isinstance(columns, str) else why
         column = self._cursor_column
-        wants_nulls = self._read.on_null == "include" and column is not None and column.nullable
-        name = quote(column.name) if column else ""
-        statements = SumStatements(
-            dialect=sums.DIALECT,
-            columns=columns,
-            cursor=next((one for one in columns if one[0] == cursor), None),
+        return sums.summing(
+            self._opened,
+            self._columns,
+            forms_of(schema, sums.forms(self._columns, tuple(self._read.columns))),
+            cursor,
             rows=self._bounded(()).sql,
-            nulls=f"SELECT * FROM {self._relation()} WHERE q.{name} IS NULL" if wants_nulls else None,
+            nulls=self._all_null_rows() if self._read.on_null == "include" and column and column.nullable else None,
+            read=self._batches,
         )
-        return sums.PostgresqlSums(self._opened, statements, [c.select() for c in self._columns], self._batches)
 
     def cancel(self) -> None:
         """Break off the read."""
@@ -389,6 +380,9 @@ class PostgresqlSession:
 
     def _null_rows(self) -> str:
         select = ", ".join(column.select() for column in self._columns)
+        return self._all_null_rows(select)
+
+    def _all_null_rows(self, select: str = "*") -> str:
         return f"SELECT {select} FROM {self._relation()} WHERE q.{quote(self._read.cursor or '')} IS NULL"
 
     def estimate(self) -> Estimate | None:

@@ -130,3 +130,31 @@ class PostgresqlSums:
         with self.opened.cursor() as cur:
             cur.execute(statement)
             return list(cur.fetchall())
+
+
+def summing(
+    opened: extensions.connection,
+    columns: Sequence[Column],
+    known: list[tuple[str, Form]] | str,
+    cursor: str | None,
+    *,
+    rows: str,
+    nulls: str | None,
+    read: Callable[[str], Iterator[pa.RecordBatch]],
+) -> PostgresqlSums | str:
+    """A read as something that adds itself up, or why it cannot be.
+
+    Args:
+        opened: the session's connection, in its snapshot.
+        columns: of the read.
+        known: the forms of those that count, or why one has none.
+        cursor: the incremental column.
+        rows: SELECT of the rows that have a cursor.
+        nulls: SELECT of those that have none; None: they do not count.
+        read: runs a SELECT of the columns in the same snapshot.
+    """
+    if isinstance(known, str) or (why := refusal(opened)):
+        return known if isinstance(known, str) else why
+    by = next((one for one in known if one[0] == cursor), None)
+    statements = SumStatements(dialect=DIALECT, columns=known, cursor=by, rows=rows, nulls=nulls)
+    return PostgresqlSums(opened, statements, [column.select() for column in columns], read)
