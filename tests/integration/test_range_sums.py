@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import conduit
-from conduit.checking import comparison, pushdown, ranges
+from conduit.checking import comparison, pushdown, ranges, replacement
+from conduit.checking.repair import repair
 from conduit.checking.verify import Extent, ResourceCheck, verify
 from conduit.config.load import load
 from conduit.connectors import registry
@@ -255,9 +256,24 @@ def test_few_rows_are_read_where_few_differ(
         return real(scope, batch)
 
     monkeypatch.setattr(comparison, "frame", counted)
+    monkeypatch.setattr(replacement, "frame", counted)
     found = verify(project.folder / "ingest.yml")[0]
     assert (found.pushed_down, found.changed, found.missing) == (True, 2, 1)
     assert sum(read) < 200
+    done = repair(project.folder / "ingest.yml", "r")
+    assert (done.status, done.removed, done.inserted) == ("repaired", 2, 3), done.error
+    assert sum(read) < 600
+    assert verify(project.folder / "ingest.yml")[0].status == "same"
+
+
+def test_both_ends_can_be_one_file(project: Project) -> None:
+    file = {"type": "duckdb", "database": "one.duckdb"}
+    with closing(duckdb.connect(str(project.folder / "one.duckdb"))) as connection:
+        connection.execute("CREATE TABLE a AS SELECT i AS id, 'row ' || i AS v FROM range(1000) t(i)")
+    project.write(pipeline(file, file, table="a", into="b", incremental=BY_ID))
+    run(project)
+    found = verify(project.folder / "ingest.yml")[0]
+    assert (found.status, found.pushed_down, found.target_rows) == ("same", True, 1000), found.error
 
 
 def test_a_sample_is_drawn_before_a_row_is_read(project: Project, sides: tuple[Side, Side]) -> None:

@@ -27,7 +27,8 @@ FEW = 1_000_000
 _SHOWN = 3
 """Columns that stand for a row which has neither a key nor a cursor."""
 
-_SIDES: tuple[Heap, Heap] = ("source", "target")
+SIDES: tuple[Heap, Heap] = ("source", "target")
+"""In the order in which they are read."""
 
 _YEAR_1 = 62_000_000_000_000_000
 """Microseconds around 1970 that the calendar of positions has."""
@@ -85,7 +86,7 @@ def by_rows(scope: Scope, counted: Counted, heaps: Differing) -> None:
     """
     ranges = counted.differing
     if counted.pushed_down:
-        for heap, batches in zip(_SIDES, pushdown.rows(scope, ranges), strict=True):
+        for heap, batches in zip(SIDES, pushdown.rows(scope, ranges), strict=True):
             _add(scope, heaps, heap, batches, ranges)
     else:
         _add(scope, heaps, "source", scope.source_rows(narrowed(scope, ranges)), ranges)

@@ -7,6 +7,7 @@ same rows. A range whose sums differ is always read as rows afterwards: those de
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from conduit.arrow import pa
@@ -14,7 +15,7 @@ from conduit.checking import ranges
 from conduit.checking.ranges import Counted, Ranges, drawn, grid, side_by_side
 from conduit.checking.scope import Scope, busy
 from conduit.schemas import conform
-from conduit.sums import ORDINAL, Interval, Summing, Wanted, form_of
+from conduit.sums import ORDINAL, Interval, RangeSum, Summing, Wanted, form_of
 
 FEW = 100_000
 """Rows that are read sooner than their ranges are divided once more."""
@@ -41,7 +42,7 @@ def by_ranges(scope: Scope, *, sample: float | None, seed: int) -> Counted | str
             choice = drawn(extent, sample, seed)
             shift, compared, total = choice.shift, choice.count, choice.total
             wanted = Wanted(hash=by, shift=shift, within=choice.within, nulls=choice.nulls)
-        sums = [side.sums(wanted) for side in sides]
+        sums = _sums(sides, wanted)
         if any(one.odd for side in sums for one in side):
             return "an infinite time, a year outside of 1 to 9999 or no number stands in a row, so all rows were read"
         both = side_by_side(sums, shift)
@@ -85,6 +86,12 @@ def _extent(sides: Sequence[Summing]) -> Interval | None:
     return Interval(min(one.low for one in found), max(one.high for one in found)) if found else None
 
 
+def _sums(sides: Sequence[Summing], wanted: Wanted) -> list[Sequence[RangeSum]]:
+    """What both sides add up, at the same time."""
+    with ThreadPoolExecutor(len(sides)) as pool:
+        return list(pool.map(lambda side: side.sums(wanted), sides))
+
+
 def _hash(sides: Sequence[Summing]) -> str:
     """The cheapest hash that all sides know."""
     return next(one for one in sides[0].hashes if all(one in side.hashes for side in sides))
@@ -103,6 +110,6 @@ def _narrowed(sides: Sequence[Summing], wide: Ranges) -> Ranges:
         if shift == found.shift:
             return found
         wanted = replace(_inside(found, sides), shift=shift)
-        sums = [side.sums(wanted) for side in sides]
+        sums = _sums(sides, wanted)
         found = side_by_side(sums, shift).differing()
     return found

@@ -150,7 +150,7 @@ def _repair(job: Job, done: Repair, *, plan: bool, allow_shrink: float, limit: i
         _require_repairable(found, done, heaps, allow_shrink)
         done.status = "planned"
         if not plan:
-            with replacement(found, heaps) as rows:
+            with replacement(found, counted, heaps) as rows:
                 _put_right(job, done, rows, started_at)
 
 

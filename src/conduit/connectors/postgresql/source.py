@@ -365,6 +365,7 @@ class PostgresqlSession:
         """The read as something that adds itself up in this snapshot."""
         column = self._cursor_column
         return sums.summing(
+            self._name,
             self._opened,
             self._columns,
             forms_of(schema, sums.forms(self._columns, tuple(self._read.columns))),

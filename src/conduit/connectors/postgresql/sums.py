@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg2 import errors, extensions
 
 from conduit.arrow import pa
+from conduit.connectors.postgresql.connection import mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.sql_sums import RowHash, SumDialect, SumStatements, range_sums
 from conduit.sums import Form, Interval, RangeSum, Wanted
@@ -99,12 +100,14 @@ class PostgresqlSums:
     """One read.
 
     Attributes:
+        name: of the connection, for messages.
         opened: the session's connection, in its snapshot.
         statements: over the rows of the read.
         select: the columns, as expressions that bring them to Arrow.
         read: runs a SELECT of these columns in the same snapshot.
     """
 
+    name: str
     opened: extensions.connection
     statements: SumStatements
     select: Sequence[str]
@@ -127,12 +130,13 @@ class PostgresqlSums:
             yield from self.read(text)
 
     def _rows(self, statement: str) -> list[tuple[str | None, ...]]:
-        with self.opened.cursor() as cur:
+        with mapped(self.name, "add up rows"), self.opened.cursor() as cur:
             cur.execute(statement)
             return list(cur.fetchall())
 
 
 def summing(
+    name: str,
     opened: extensions.connection,
     columns: Sequence[Column],
     known: list[tuple[str, Form]] | str,
@@ -145,6 +149,7 @@ def summing(
     """A read as something that adds itself up, or why it cannot be.
 
     Args:
+        name: of the connection, for messages.
         opened: the session's connection, in its snapshot.
         columns: of the read.
         known: the forms of those that count, or why one has none.
@@ -157,4 +162,4 @@ def summing(
         return known if isinstance(known, str) else why
     by = next((one for one in known if one[0] == cursor), None)
     statements = SumStatements(dialect=DIALECT, columns=known, cursor=by, rows=rows, nulls=nulls)
-    return PostgresqlSums(opened, statements, [column.select() for column in columns], read)
+    return PostgresqlSums(name, opened, statements, [column.select() for column in columns], read)
