@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 import conduit
 from conduit import remember
@@ -19,6 +21,7 @@ from conduit.checking.repair import Repair, repair
 from conduit.checking.replacement import replacement
 from conduit.checking.verify import verify
 from conduit.config.load import load
+from conduit.connectors.iceberg.removal import Removal
 from conduit.history import History
 from conduit.state import FILE_NAME
 from tests.support.ends import NAMES, End, Rows, end
@@ -27,6 +30,7 @@ from tests.support.zygote import Zygote
 
 SHOP = {"type": "sqlite", "database": "shop.db"}
 DATABASES = ("postgresql", "sqlite", "duckdb")
+REPAIRABLE = (*DATABASES, "iceberg")
 BY_ID = {"column": "id", "safety": "none"}
 
 
@@ -80,12 +84,28 @@ class Table:
 
     def spoil(self) -> None:
         """One row is missing, one has another value, one is there twice, one has no order."""
+        if self.name == "iceberg":
+            self.respoil()
+            return
         self.change(
             "DELETE FROM t WHERE id = 7",
             "UPDATE t SET amount = 28 WHERE id = 9",
             "INSERT INTO t SELECT * FROM t WHERE id = 11",
             "INSERT INTO t VALUES (-1, 1, 1, 'no order')",
         )
+
+    def respoil(self) -> None:
+        """The same to an Iceberg table, by pyiceberg."""
+        with self.lake() as catalog:
+            table = catalog.load_table("default.t")
+            found = table.scan().to_arrow()
+            rows = {row["id"]: row for row in found.to_pylist() if row["id"] != 7}
+            rows[9]["amount"] = 28
+            more = [rows[11], {"id": -1, "key": 1, "amount": 1, "text": "no order"}]
+            table.overwrite(pa.Table.from_pylist([*rows.values(), *more], schema=found.schema))
+
+    def lake(self) -> closing[SqlCatalog]:
+        return closing(SqlCatalog("iceframe", uri=f"sqlite:///{self.project.folder / 'catalog.db'}"))
 
     def mark(self) -> Any:
         project = load(self.project.folder / "ingest.yml")
@@ -97,7 +117,7 @@ def put_right(project: Project, **options: Any) -> Repair:
 
 
 @pytest.mark.parametrize("key", ["a key", "no key"])
-@pytest.mark.parametrize("name", DATABASES)
+@pytest.mark.parametrize("name", REPAIRABLE)
 def test_missing_extra_changed_and_doubled_rows_are_put_right_in_one_commit(
     project: Project, name: str, key: str, request: pytest.FixtureRequest
 ) -> None:
@@ -116,7 +136,7 @@ def test_missing_extra_changed_and_doubled_rows_are_put_right_in_one_commit(
     assert report.status == "nothing new"
 
 
-@pytest.mark.parametrize("name", DATABASES)
+@pytest.mark.parametrize("name", REPAIRABLE)
 @pytest.mark.parametrize("point", ["load.begun", "load.staged", "load.marked", "load.committed"])
 def test_a_repair_that_is_killed_has_changed_nothing_or_all(
     project: Project, zygote: Zygote, name: str, point: str, request: pytest.FixtureRequest
@@ -127,6 +147,55 @@ def test_a_repair_that_is_killed_has_changed_nothing_or_all(
     assert zygote.conduit(project.folder, "repair", "r", crash_at=point).code == -9
     assert table.end.read() == (source(project) if point == "load.committed" else spoilt)
     zygote.conduit(project.folder, "repair", "r").ok()
+    assert table.end.read() == source(project)
+
+
+@pytest.mark.parametrize("mode", ["copy-on-write", "merge-on-read"])
+def test_an_iceberg_table_is_put_right_in_one_snapshot_with_the_mark(
+    project: Project, mode: str, request: pytest.FixtureRequest
+) -> None:
+    table = Table(project, "iceberg", request, primary_key="id")
+    with table.lake() as catalog:
+        catalog.load_table("default.t").transaction().set_properties({"write.merge.mode": mode}).commit_transaction()
+    table.spoil()
+    with table.lake() as catalog:
+        before = [one.snapshot_id for one in catalog.load_table("default.t").snapshots()]
+    done = put_right(project)
+    assert (done.status, done.removed, done.inserted) == ("repaired", 4, 3), done.error
+    with table.lake() as catalog:
+        lake = catalog.load_table("default.t")
+        made = [one for one in lake.snapshots() if one.snapshot_id not in before]
+        summaries = [one.summary for one in made if one.summary]
+        assert [(one.operation.value, one["conduit.run"]) for one in summaries] == [("overwrite", done.run_id)]
+        assert any(task.delete_files for task in lake.scan().plan_files()) == (mode == "merge-on-read")
+    assert table.end.read() == source(project)
+    assert conduit.run(project.folder / "ingest.yml")["r"].status == "nothing new"
+
+
+def test_a_repair_of_an_iceberg_table_that_others_changed_meanwhile_has_changed_nothing(
+    project: Project, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(project, "iceberg", request)
+    table.spoil()
+    real = Removal.with_rows
+    calls: list[int] = []
+
+    def late(self: Removal, head: Any, added: Any) -> Any:
+        found = real(self, head, added)
+        calls.append(1)
+        if len(calls) == 1:  # between the plan and the commit: one more row with a key that goes
+            with table.lake() as catalog:
+                other = catalog.load_table("default.t")
+                rows = other.scan(row_filter="id == 9").to_arrow()
+                other.append(rows)
+        return found
+
+    monkeypatch.setattr(Removal, "with_rows", late)
+    done = put_right(project)
+    assert (done.status, done.exit_code) == ("failed", 75)
+    assert table.end.read()[(9, 2, 28, "row 9")] == 2
+    monkeypatch.undo()
+    assert put_right(project).status == "repaired"
     assert table.end.read() == source(project)
 
 
@@ -207,7 +276,7 @@ def test_the_record_knows_the_repair_and_the_state_file_does_not(
     assert (project.folder / FILE_NAME).read_text() == before
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in DATABASES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in REPAIRABLE])
 def test_destinations_that_cannot_remove_rows_say_what_can_be_done(
     project: Project, name: str, request: pytest.FixtureRequest
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conduit.arrow import pa
+from conduit.checking import pushdown
 from conduit.checking.canonical import as_text, checksums, ordinal, texts
 from conduit.checking.differing import Differing, Heap
-from conduit.checking.ranges import RANGES, Ranges, Sums
+from conduit.checking.ranges import RANGES, Counted, Ranges, Sums
 from conduit.checking.scope import Scope, require_same_mark
 from conduit.contract import Read
 from conduit.late import late
@@ -26,27 +27,27 @@ FEW = 1_000_000
 _SHOWN = 3
 """Columns that stand for a row which has neither a key nor a cursor."""
 
+SIDES: tuple[Heap, Heap] = ("source", "target")
+"""In the order in which they are read."""
+
 _YEAR_1 = 62_000_000_000_000_000
 """Microseconds around 1970 that the calendar of positions has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What the first pass found: rows of both sides, all ranges, those that were looked at, those that differ."""
-
-    source_rows: int
-    target_rows: int
-    ranges: int
-    compared: int
-    differing: Ranges
-
-
 def by_ranges(scope: Scope, *, sample: float | None = None, seed: int = 0) -> Counted:
-    """Read each side once and compare their sums; then again what differs, until few rows are left.
+    """Compare the sums of both sides, in the databases or by reading each once; then again what differs.
 
     Raises:
         Busy: a run loaded rows meanwhile.
     """
+    found = pushdown.by_ranges(scope, sample=sample, seed=seed)
+    if isinstance(found, str):
+        found = replace(_by_reading(scope, sample=sample, seed=seed), why_not=found)
+    require_same_mark(scope)
+    return found
+
+
+def _by_reading(scope: Scope, *, sample: float | None, seed: int) -> Counted:
     source, target = _sums(scope, scope.source_rows()), _sums(scope, scope.target_rows())
     require_same_mark(scope)
     both = source.against(target)
@@ -77,16 +78,19 @@ def _sums(scope: Scope, batches: Iterator[pa.RecordBatch], within: Ranges | None
     return sums
 
 
-def by_rows(scope: Scope, ranges: Ranges, heaps: Differing) -> None:
-    """Fill the heaps with the rows of these ranges, and decide what each difference is.
+def by_rows(scope: Scope, counted: Counted, heaps: Differing) -> None:
+    """Fill the heaps with the rows of the ranges that differ, and decide what each difference is.
 
     Raises:
         Busy: a run loaded rows meanwhile.
     """
-    for batch in scope.source_rows(narrowed(scope, ranges)):
-        _add(scope, heaps, "source", batch, ranges)
-    for batch in scope.target_rows():
-        _add(scope, heaps, "target", batch, ranges)
+    ranges = counted.differing
+    if counted.pushed_down:
+        for heap, batches in zip(SIDES, pushdown.rows(scope, ranges), strict=True):
+            _add(scope, heaps, heap, batches, ranges)
+    else:
+        _add(scope, heaps, "source", scope.source_rows(narrowed(scope, ranges)), ranges)
+        _add(scope, heaps, "target", scope.target_rows(), ranges)
     require_same_mark(scope)
     if heaps.compare() and scope.next_read is not None:
         suspects = heaps.suspects()
@@ -96,9 +100,10 @@ def by_rows(scope: Scope, ranges: Ranges, heaps: Differing) -> None:
     heaps.settle(by_key=bool(scope.key), merges=scope.job.resource.mode == "merge")
 
 
-def _add(scope: Scope, heaps: Differing, heap: Heap, batch: pa.RecordBatch, ranges: Ranges) -> None:
-    rows = frame(scope, batch)
-    heaps.add(heap, described(scope, batch, rows, ranges.hold(rows)))
+def _add(scope: Scope, heaps: Differing, heap: Heap, batches: Iterator[pa.RecordBatch], ranges: Ranges) -> None:
+    for batch in batches:
+        rows = frame(scope, batch)
+        heaps.add(heap, described(scope, batch, rows, ranges.hold(rows)))
 
 
 def frame(scope: Scope, batch: pa.RecordBatch) -> pl.DataFrame:

@@ -141,14 +141,14 @@ def _repair(job: Job, done: Repair, *, plan: bool, allow_shrink: float, limit: i
     if not len(counted.differing):
         return
     with differing() as heaps:
-        by_rows(found, counted.differing, heaps)
+        by_rows(found, counted, heaps)
         _count(done, heaps, limit)
         if not (done.missing or done.extra or done.changed):
             return
         _require_repairable(found, done, heaps, allow_shrink)
         done.status = "planned"
         if not plan:
-            with replacement(found, heaps) as rows:
+            with replacement(found, counted, heaps) as rows:
                 _put_right(job, done, rows, started_at)
 
 

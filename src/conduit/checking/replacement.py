@@ -12,8 +12,10 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from conduit.arrow import pa
-from conduit.checking.comparison import frame
+from conduit.checking import pushdown
+from conduit.checking.comparison import SIDES, frame
 from conduit.checking.differing import Differing, Heap
+from conduit.checking.ranges import Counted
 from conduit.checking.scope import Scope, busy, require_same_mark
 from conduit.commits import commit, stage
 from conduit.contract import Committed, Load, Write
@@ -95,7 +97,7 @@ class Replacement:
 
 
 @contextmanager
-def replacement(scope: Scope, heaps: Differing) -> Iterator[Replacement]:
+def replacement(scope: Scope, counted: Counted, heaps: Differing) -> Iterator[Replacement]:
     """Read both sides once more, for the rows that differ.
 
     Raises:
@@ -104,26 +106,31 @@ def replacement(scope: Scope, heaps: Differing) -> Iterator[Replacement]:
     identity = [name for name in scope.schema.names if name in scope.identity]
     with TemporaryDirectory(prefix="conduit-") as folder:
         going, coming = Path(folder) / "going.arrow", Path(folder) / "coming.arrow"
-        _spool(scope, heaps, "source", coming, scope.schema.names)
-        removed = _spool(scope, heaps, "target", going, identity)
+        schemas = [pa.schema([scope.schema.field(name) for name in names]) for names in (scope.schema.names, identity)]
+        whole = iter((scope.source_rows(), scope.target_rows()))
+        found = pushdown.rows(scope, counted.differing) if counted.pushed_down else whole
+        removed = 0
+        for heap, batches, schema, path in zip(SIDES, found, schemas, (coming, going), strict=True):
+            removed = _spool(scope, heaps, heap, batches, schema, path)
         require_same_mark(scope)
         yield Replacement(scope, going, removed, coming)
 
 
-def _spool(scope: Scope, heaps: Differing, heap: Heap, path: Path, columns: Sequence[str]) -> int:
+def _spool(
+    scope: Scope, heaps: Differing, heap: Heap, batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path
+) -> int:
     """The rows of one side that a repair is about, into a file; how many."""
     wanted = heaps.identities()
-    schema = pa.schema([scope.schema.field(name) for name in columns])
     rows, sums = 0, [0, 0]
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for batch in scope.source_rows() if heap == "source" else scope.target_rows():
+        for batch in batches:
             all_rows = frame(scope, batch)
             held = all_rows["k"].is_in(wanted.implode())
             seen = all_rows.filter(held)
             rows += seen.height
             sums = [(total + int(seen[name].sum() or 0)) % 2**64 for total, name in zip(sums, ("a", "b"), strict=True)]
             if seen.height:
-                writer.write_batch(batch.filter(held.to_arrow().cast(pa.bool_())).select(list(columns)))
+                writer.write_batch(batch.filter(held.to_arrow().cast(pa.bool_())).select(schema.names))
     if (rows, *sums) != heaps.checksum(heap):
         raise busy(scope, f"the rows of the {heap} with these keys are not those that were compared")
     return rows

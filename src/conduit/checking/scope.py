@@ -7,6 +7,7 @@ read again by a lag. Nothing here compares.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -14,13 +15,14 @@ from conduit import planning
 from conduit.arrow import pa, pc
 from conduit.bounds import ROWS, Bounds
 from conduit.connectors import registry
-from conduit.contract import Described, Read, Session
+from conduit.contract import Described, Read, Session, Source
 from conduit.errors import Busy, ConfigError, StateConflict
 from conduit.job import Job
 from conduit.marks import Mark, mark_of
 from conduit.positions import CursorType, Position, cursor, parse_shown
 from conduit.rows import METADATA_COLUMNS
 from conduit.schemas import conform, declared_name
+from conduit.sums import Summing, SupportsSums
 from conduit.watermarks import Watermark, key_of
 
 
@@ -63,6 +65,26 @@ class Scope:
         """The columns that a row is found again by: the key, else the cursor."""
         return self.key or ((self.cursor,) if self.cursor else ())
 
+    @contextmanager
+    def summing(self) -> Iterator[tuple[Summing, Summing] | str]:
+        """Source and destination as sides that add themselves up, each in one snapshot; or why they do not."""
+        source, (target, read) = self.job.source, self._target()
+        unbounded = self.read.cursor is not None and self.bounds is None
+        if unbounded or not (isinstance(source, SupportsSums) and isinstance(target, SupportsSums)):
+            yield ""
+            return
+        if self.bounds is not None:
+            lower, upper = self.bounds.lower, self.bounds.upper
+            read = replace(read, cursor=self.cursor, since=lower, through=upper.value if upper else None)
+        with (
+            source.summing(self.read, self.schema, self.cursor) as one,
+            target.summing(read, self.schema, self.cursor) as other,
+        ):
+            if isinstance(one, str):
+                yield one
+            else:
+                yield other if isinstance(other, str) else (one, other)
+
     def source_rows(self, read: Read | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of a read (all up to the mark), in the types of the destination. One snapshot."""
         wanted = read or self.read
@@ -82,6 +104,14 @@ class Scope:
 
     def target_rows(self) -> Iterator[pa.RecordBatch]:
         """The rows of the destination within the bounds, and those without a cursor. One snapshot."""
+        target, read = self._target()
+        with target.open(read) as session:
+            for split in session.splits():
+                for batch in session.read(split):
+                    yield from self._within(conform(batch, self.schema))
+
+    def _target(self) -> tuple[Source, Read]:
+        """The destination as a source, and the request for all its rows."""
         job = self.job
         job.destination.close()  # some databases give a file to one connection at a time
         config = job.project.destinations[job.resource.destination]
@@ -91,11 +121,9 @@ class Scope:
             resource=job.resource.name,
             table=back.table,
             columns={name: type_ for name, type_ in columns.items() if type_ is not None},
+            on_null="include",
         )
-        with registry.read_back(config, back, job.project.folder).open(read) as session:
-            for split in session.splits():
-                for batch in session.read(split):
-                    yield from self._within(conform(batch, self.schema))
+        return registry.read_back(config, back, job.project.folder), read
 
     def _within(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         if self.bounds is None or self.cursor is None:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from conduit.checking.comparison import Counted, by_ranges, by_rows
+from conduit.checking.comparison import by_ranges, by_rows
 from conduit.checking.differing import Difference, differing
+from conduit.checking.ranges import Counted
 from conduit.checking.scope import Scope, scope
 from conduit.config.load import load
 from conduit.config.models import Project, Resource
@@ -38,6 +39,7 @@ class ResourceCheck:
         ranges: into how many ranges they were divided.
         ranges_compared: how many of them were compared: fewer with a sample.
         ranges_different: how many differ.
+        pushed_down: both databases added up their rows themselves; only rows of ranges that differ were read.
         missing: rows that the source has and the destination has not.
         extra: rows that the destination has and the source has not.
         changed: rows that both have, by the key, with other values.
@@ -59,6 +61,7 @@ class ResourceCheck:
     ranges: int = 0
     ranges_compared: int = 0
     ranges_different: int = 0
+    pushed_down: bool = False
     missing: int = 0
     extra: int = 0
     changed: int = 0
@@ -73,6 +76,8 @@ class ResourceCheck:
         """Take over what the ranges say."""
         self.source_rows, self.target_rows = found.source_rows, found.target_rows
         self.ranges, self.ranges_compared, self.ranges_different = found.ranges, found.compared, len(found.differing)
+        self.pushed_down = found.pushed_down
+        self.notes += [found.why_not] if found.why_not else []
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -150,7 +155,7 @@ def _compare(found: Scope, extent: Extent, check: ResourceCheck) -> None:
         )
     if len(counted.differing):
         with differing() as heaps:
-            by_rows(found, counted.differing, heaps)
+            by_rows(found, counted, heaps)
             check.missing, check.extra, check.changed = (
                 heaps.count("missing"), heaps.count("extra"), heaps.count("changed"),
             )  # fmt: skip

@@ -5,7 +5,7 @@ The query is the user's text; only `:last_value` is replaced in it, by a paramet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,17 @@ from pathlib import Path
 from conduit import schemas
 from conduit.arrow import pa, pc
 from conduit.bounds import NULL_CURSORS, Ends, ends, splits_of, until_of_table
+from conduit.connectors.duckdb import sums
 from conduit.connectors.duckdb.config import DuckdbConnection
 from conduit.connectors.duckdb.connection import BATCH_ROWS, Database, connect
 from conduit.connectors.duckdb.relation import Relation
 from conduit.connectors.duckdb.types import Column, quote
-from conduit.contract import Described, Estimate, Read, Session, Split, Until
+from conduit.connectors.sql_sums import SumStatements
+from conduit.contract import Described, Estimate, Read, Split, Until
 from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, compose
+from conduit.sums import Summing, forms_of
 
 _MINIMUM: dict[str, str] = {
     "int": "CAST('-170141183460469231731687303715884105728' AS HUGEINT)",
@@ -54,7 +57,7 @@ class DuckdbSource:
         return f"{self._path}: {(row or (0,))[0]} tables in schema {self._schema}"
 
     @contextmanager
-    def open(self, read: Read) -> Iterator[Session]:
+    def open(self, read: Read) -> Iterator[DuckdbSession]:
         """One transaction."""
         with closing(self._connect(f"resource {read.resource}")) as database:
             if self._schema != "main":
@@ -64,6 +67,12 @@ class DuckdbSource:
                 "SELECT count(*) FROM duckdb_tables()"
             )  # the first look at the file is what fixes the snapshot
             yield DuckdbSession(database, self._schema, read)
+
+    @contextmanager
+    def summing(self, read: Read, schema: pa.Schema, cursor: str | None) -> Iterator[Summing | str]:
+        """The rows of a read, to be added up in one snapshot; or why they cannot be."""
+        with self.open(read) as session:
+            yield session.summing(schema, cursor)
 
     def _connect(self, doing: str) -> Database:
         return connect(self._name, self._path, doing, memory_limit=self._memory_limit, write=False)
@@ -141,13 +150,16 @@ class DuckdbSession:
 
     @cached_property
     def _composed(self) -> Composed:
+        return self._bounded([column.select() for column in self._relation.columns])
+
+    def _bounded(self, select: Sequence[str]) -> Composed:
+        """The rows within the ends; without `select` their columns as they stand."""
         bounds = Bounds(
             lower=_parameter("conduit_lower", self._ends.lower) if self._ends.lower else None,
             upper=_parameter("conduit_upper", self._ends.upper) if self._ends.upper else None,
             minimum=self._minimum,
         )
         table = self._relation.quoted if self._relation.query is None else ""
-        select = [column.select() for column in self._relation.columns]
         return compose(
             self._read, self._relation.query, table=table, bounds=bounds, column=self._compared, select=select
         )
@@ -192,13 +204,35 @@ class DuckdbSession:
         """The rows of a split as typed batches."""
         nulls = split.name == NULL_CURSORS
         text = self._null_rows() if nulls else self._composed.sql
-        values = {} if nulls else self._values
         without_nulls = not nulls and len(self.splits()) > 1
+        for typed in self._batches(text, {} if nulls else self._values):
+            yield typed.filter(pc.is_valid(typed.column(self._read.cursor or ""))) if without_nulls else typed
+
+    def _batches(self, text: str, values: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
         schema = self._relation.schema  # asked for before the stream: one statement at a time
         with self._database.stream(text, values, self._read.batch_size or BATCH_ROWS) as reader:
             while (batch := self._next(reader)) is not None:
-                typed = self._typed(batch, schema)
-                yield typed.filter(pc.is_valid(typed.column(self._read.cursor or ""))) if without_nulls else typed
+                yield self._typed(batch, schema)
+
+    def summing(self, schema: pa.Schema, cursor: str | None) -> Summing | str:
+        """The read as something that adds itself up in this snapshot."""
+        columns = forms_of(schema, sums.forms(self._relation.columns))
+        if isinstance(columns, str):
+            return columns
+        column = self._relation.cursor
+        wants_nulls = self._read.on_null == "include" and column is not None and column.nullable
+        name = quote(column.name) if column else ""
+        statements = SumStatements(
+            dialect=sums.DIALECT,
+            columns=columns,
+            cursor=next((one for one in columns if one[0] == cursor), None),
+            rows=self._bounded(()).sql,
+            nulls=f"SELECT * FROM {self._relation.whole(self._minimum)} AS q WHERE q.{name} IS NULL"
+            if wants_nulls
+            else None,
+        )
+        select = [column.select() for column in self._relation.columns]
+        return sums.DuckdbSums(self._database, statements, select, self._values, self._batches)
 
     def cancel(self) -> None:
         """Break off the read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,7 +10,6 @@ from msgspec import Meta
 
 from conduit import secrets
 from conduit.config.models import Connection, ReadBack
-from conduit.contract import Ability
 from conduit.errors import ConfigError
 
 LOCAL_FOLDER = ".iceframe"
@@ -84,10 +82,6 @@ class IcebergDestinationConnection(IcebergConnection, frozen=True, kw_only=True,
     properties: Annotated[
         dict[str, str] | None, Meta(description="Properties of a new table, such as `write.merge.mode`.")
     ] = None
-
-    def cannot(self) -> Mapping[Ability, str]:
-        """Take single rows out in the commit that brings others."""
-        return {"repair": "conduit does not remove single rows of a table of snapshots"}
 
     def read_back(self, table: str) -> ReadBack:
         """The table in the same catalog, pinned to its head."""

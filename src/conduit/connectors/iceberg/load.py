@@ -17,6 +17,7 @@ from conduit.connectors import sql
 from conduit.connectors.iceberg.expressions import expressions
 from conduit.connectors.iceberg.marks import moving, require
 from conduit.connectors.iceberg.place import Place
+from conduit.connectors.iceberg.removal import Removal
 from conduit.connectors.iceberg.staging import FileStager, SpoolStager, file_stager, remove, spooled
 from conduit.contract import Committed, OutcomeUnknown, Staged, Stager, Write, changes_nothing
 from conduit.faults import crash_point
@@ -52,6 +53,7 @@ class IcebergLoad:
         self._compares = sql.needs_stage(write)
         self._folder = Path(tempfile.mkdtemp(prefix="conduit-")) if self._compares else None
         self._files: list[DataFile] = []
+        self._removal: Removal | None = None
         self._asked = False
 
     # --- rows ---
@@ -72,6 +74,12 @@ class IcebergLoad:
             self._files += staged.detail
         return staged
 
+    def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
+        """Find the rows with the values of one of `rows` in these columns; the commit takes them out."""
+        with self._place.errors(f"load {self._write.table}"):
+            self._removal = Removal(self._table, self._write, rows, columns)
+        return self._removal.rows
+
     @property
     def _schema(self) -> pa.Schema:
         """The rows of the write in the table's types."""
@@ -88,6 +96,8 @@ class IcebergLoad:
             if self._compares:
                 return self._merge(attempt, staged)
             self._files = [file for piece in staged for file in piece.detail]
+            if self._removal is not None:
+                return self._exchange(attempt, self._removal, sum(piece.rows for piece in staged))
             return self._add(attempt, sum(piece.rows for piece in staged))
 
     def abort(self) -> None:
@@ -97,6 +107,9 @@ class IcebergLoad:
         if not self._asked:
             remove(self._table.io, self._files)
             self._files = []
+            if self._removal is not None:
+                self._removal.discard(self._table)
+                self._removal = None
 
     def _add(self, attempt: _Attempt, rows: int) -> Committed:
         """Append the staged files, or put them in the place of all others."""
@@ -116,6 +129,16 @@ class IcebergLoad:
         foreseen = committed(self._table)
         if changes_nothing(foreseen, attempt.old, attempt.new):
             return foreseen
+        self._send(attempt, change)
+        return attempt.committed
+
+    def _exchange(self, attempt: _Attempt, removal: Removal, rows: int) -> Committed:
+        """Take rows out and add the staged files, in one snapshot."""
+
+        def change(table: Table) -> Change | None:
+            attempt.committed = Committed(inserted=rows, deleted=removal.rows)
+            return removal.with_rows(table, self._files)
+
         self._send(attempt, change)
         return attempt.committed
 

@@ -23,7 +23,7 @@ from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import READ_ONLY, connect, conninfo, mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
-from conduit.contract import Described, Estimate, Read, Session, Split, Until
+from conduit.contract import Described, Estimate, Read, Split, Until
 from conduit.errors import ConfigError, DataError
 from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
@@ -31,11 +31,14 @@ from conduit.query import Bounds, Composed, Query, compose, read_query, without_
 
 if TYPE_CHECKING:
     from conduit import schemas, simple_query
-    from conduit.connectors.postgresql import reader, wire
+    from conduit import sums as forms
+    from conduit.connectors.postgresql import reader, sums, wire
     from conduit.connectors.postgresql.reader import Reader
+    from conduit.sums import Summing
     from conduit.wires import Wire
 else:
     reader, schemas = late("conduit.connectors.postgresql.reader"), late("conduit.schemas")
+    sums, forms = late("conduit.connectors.postgresql.sums"), late("conduit.sums")
     wire, simple_query = late("conduit.connectors.postgresql.wire"), late("conduit.simple_query")
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
@@ -74,13 +77,19 @@ class PostgresqlSource:
         return str(found)
 
     @contextmanager
-    def open(self, read: Read) -> Iterator[Session]:
+    def open(self, read: Read) -> Iterator[PostgresqlSession]:
         """One read-only snapshot."""
         with (
             closing(connect(self._name, self._connection, READ_ONLY, snapshot=True)) as opened,
             mapped(self._name, f"resource {read.resource}"),
         ):
             yield PostgresqlSession(self._name, self._connection, opened, read)
+
+    @contextmanager
+    def summing(self, read: Read, schema: pa.Schema, cursor: str | None) -> Iterator[Summing | str]:
+        """The rows of a read, to be added up in one snapshot; or why they cannot be."""
+        with self.open(read) as session:
+            yield session.summing(schema, cursor)
 
 
 class PostgresqlSession:
@@ -348,10 +357,28 @@ class PostgresqlSession:
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
+        yield from self._batches(self._composed.sql if split.name == ROWS else self._null_rows())
+
+    def _batches(self, statement: str) -> Iterator[pa.RecordBatch]:
         snapshot = reader.exported(self._name, self._read.resource, self._opened)
-        sql = self._composed.sql if split.name == ROWS else self._null_rows()
         self._reader = reader.Reader(self._name, conninfo(self._connection), schema=self._connection.schema)
-        yield from self._reader.batches(snapshot, sql, self.describe().schema)
+        yield from self._reader.batches(snapshot, statement, self.describe().schema)
+
+    # --- the read, added up ---
+
+    def summing(self, schema: pa.Schema, cursor: str | None) -> Summing | str:
+        """The read as something that adds itself up in this snapshot."""
+        column = self._cursor_column
+        return sums.summing(
+            self._name,
+            self._opened,
+            self._columns,
+            forms.forms_of(schema, sums.forms(self._columns, tuple(self._read.columns))),
+            cursor,
+            rows=self._compose(self._query, ()).sql,
+            nulls=self._all_null_rows() if self._read.on_null == "include" and column and column.nullable else None,
+            read=self._batches,
+        )
 
     # --- the read, as it is ---
 
@@ -385,6 +412,9 @@ class PostgresqlSession:
 
     def _null_rows(self) -> str:
         select = ", ".join(column.select() for column in self._columns)
+        return self._all_null_rows(select)
+
+    def _all_null_rows(self, select: str = "*") -> str:
         return f"SELECT {select} FROM {self._relation()} WHERE q.{quote(self._read.cursor or '')} IS NULL"
 
     def estimate(self) -> Estimate | None:
