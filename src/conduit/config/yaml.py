@@ -22,6 +22,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_NODES = 100_000
 """Keys and values of a file, with every alias counted as often as it is used."""
+TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} levels deep"
 
 LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -90,6 +91,8 @@ def _explained(error: yaml.MarkedYAMLError, text: str, place: Spot) -> str:
     line = lines[place.line - 1] if place.line <= len(lines) else ""
     if line[place.column - 1 : place.column] == "\t":
         return "a tab stands in the indentation; YAML indents with spaces"
+    if "nesting depth" in str(error.problem):  # libyaml has a limit of its own, far above ours
+        return TOO_DEEP
     what = f"this is not YAML: {shown(str(error.problem), 120)}"
     if error.context and error.context_mark and error.context_mark.line + 1 != place.line:
         what += f" ({error.context} that begins in line {error.context_mark.line + 1})"
@@ -156,7 +159,7 @@ class _Builder:
     def _check(self, event: yaml.Event, place: Place, depth: int) -> None:
         self._count(1, place)
         if depth > MAX_DEPTH:
-            raise self._refused(f"lists and mappings are nested more than {MAX_DEPTH} levels deep", place)
+            raise self._refused(TOO_DEEP, place)
         if getattr(event, "tag", None) is not None:
             raise self._refused("a tag such as `!x` or `!!x` is not read; the key decides the type", place)
 
