@@ -25,7 +25,7 @@ WRITERS = "hostile writers"
 SERVERS = "servers restarted"
 TIMES = {**{f"sums in {name}": 6 for name in sums.NAMES}, SERVERS: 8, "histories": 10}
 """Episodes that are counted by themselves, and how many of them there are to be."""
-EPISODES = (*ends.NAMES, JOB, WRITERS, *TIMES)
+EPISODES = (WRITERS, *ends.NAMES, JOB, *TIMES)
 TOLD_AS = {JOB: ice.NAME, WRITERS: late.NAME}
 """What a tally calls the destination of a kind, where it is not the kind's own name."""
 ON_POSTGRESQL = ("postgresql", "sums in postgresql", WRITERS, SERVERS)
