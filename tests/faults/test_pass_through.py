@@ -22,6 +22,8 @@ from tests.support.zygote import Zygote
 
 NAME = "postgresql, passed through"
 ROWS = 20_000
+FEW = 2_000
+"""Enough to be killed between."""
 COLUMNS = "id, v, amount"
 CUT_AFTER = 1_000_000
 """Bytes of the rows, of about 4 million."""
@@ -35,20 +37,20 @@ def other(postgres_server: Server) -> Iterator[Database]:
 
 @pytest.fixture
 def passing(project: Project, database: Database, other: Database) -> Callable[..., None]:
-    """Writes the project; the source grows by ROWS."""
+    """Writes the project; the source grows."""
     database.execute("CREATE TABLE t (id bigserial PRIMARY KEY, v text, amount numeric(12,2))")
 
-    def write(port: int | None = None, **resource: Any) -> None:
+    def write(port: int | None = None, rows: int = ROWS, **resource: Any) -> None:
         source = database.keys | ({"port": port} if port else {})
         given: dict[str, Any] = {"table": "t", "into": "copy", "incremental_column": "id"} | resource
         project.write(pipeline(source, other.keys, **given))
-        grow(database)
+        grow(database, rows)
 
     return write
 
 
-def grow(database: Database) -> None:
-    database.execute(f"INSERT INTO t (v, amount) SELECT repeat('x', 200), i FROM generate_series(1, {ROWS}) AS i")
+def grow(database: Database, rows: int) -> None:
+    database.execute(f"INSERT INTO t (v, amount) SELECT repeat('x', 200), i FROM generate_series(1, {rows}) AS i")
 
 
 def difference(source: Database, target: Database) -> Found:
@@ -82,14 +84,14 @@ def test_a_run_killed_at_any_point_is_completed_by_the_next(
     mode: str,
     point: str,
 ) -> None:
-    passing(mode=mode, **MODES[mode])
+    passing(mode=mode, rows=FEW, **MODES[mode])
     for _ in range(2):
         ran = zygote.conduit(project.folder, "run", "ingest.yml", crash_at=point)
         tally.killed(NAME, point, ran.code)
         assert ran.code == -9
         zygote.conduit(project.folder, "run", "ingest.yml").ok()
         assert difference(database, other) == (0, 0)
-        grow(database)
+        grow(database, FEW)
 
 
 @pytest.fixture

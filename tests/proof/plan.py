@@ -25,7 +25,7 @@ WRITERS = "hostile writers"
 SERVERS = "servers restarted"
 TIMES = {**{f"sums in {name}": 6 for name in sums.NAMES}, SERVERS: 8, "histories": 10}
 """Episodes that are counted by themselves, and how many of them there are to be."""
-EPISODES = (*ends.NAMES, JOB, WRITERS, *TIMES)
+EPISODES = (WRITERS, *ends.NAMES, JOB, *TIMES)
 TOLD_AS = {JOB: ice.NAME, WRITERS: late.NAME}
 """What a tally calls the destination of a kind, where it is not the kind's own name."""
 ON_POSTGRESQL = ("postgresql", "sums in postgresql", WRITERS, SERVERS)
@@ -90,14 +90,13 @@ def fewest_first(kills: Counter[str], points: Iterable[str]) -> tuple[str, ...]:
 
 
 def done(kind: str, found: Tally) -> float:
-    """How much of what is to be shown was shown; 1: all of it."""
-    if kind in ends.NAMES:
-        return found.rarest(kind, CRASH_POINTS) / HITS
-    if kind == JOB:
-        return found.rarest(ice.NAME, STEPS) / HITS
+    """How much of what is to be shown was; 1: all of it. A point that is never hit keeps no other kind waiting."""
     if kind == WRITERS:
         return found.rows[late.NAME] / HOSTILE_ROWS
-    return found.parts[kind] / TIMES[kind]
+    if kind in TIMES:
+        return found.parts[kind] / TIMES[kind]
+    hits = found.rarest(TOLD_AS.get(kind, kind), points_of(kind))
+    return max(hits, found.parts[kind] // 2) / HITS
 
 
 def step(kind: str) -> float:

@@ -8,7 +8,8 @@ that has the file open already.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ _KINDS: tuple[tuple[tuple[str, ...], type[ConduitError], str], ...] = (
 )
 """How DuckDB begins its messages, what that is to conduit, and what helps. Arrow's readers pass on the text only."""
 
+
+_HEADERS = 3 * 4096
+"""Bytes of a new file, before its first block."""
+_TRIES = 10
 
 _open: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
 
@@ -175,7 +180,7 @@ def connect(name: str, path: Path, doing: str, *, memory_limit: str, write: bool
     if not (is_there(name, path.parent) and path.parent.is_dir()):
         raise ConnectionFailed(f"{name}: there is no folder {path.parent}", hint="create it")
     try:
-        opened = _open_to_write(path) if write else _open_to_read(path)
+        opened = _once_made(path, _open_to_write if write else _open_to_read)
     except duckdb.ConnectionException as error:
         raise Busy(
             f"{name}: {doing}: {path} is being read by this run already, so it cannot be opened for writing",
@@ -187,6 +192,18 @@ def connect(name: str, path: Path, doing: str, *, memory_limit: str, write: bool
     database.rows(f"SET memory_limit = '{memory_limit}'")
     database.rows("SET TimeZone = 'UTC'")
     return database
+
+
+def _once_made(path: Path, open_: Callable[[Path], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+    """Open it; a file that another process makes just now is no database yet, so it is tried for a moment longer."""
+    for _ in range(_TRIES):
+        try:
+            return open_(path)
+        except duckdb.IOException as error:
+            if "not a valid DuckDB database" not in str(error) or path.stat().st_size > _HEADERS:
+                raise
+        time.sleep(0.05)
+    return open_(path)
 
 
 def _open_to_write(path: Path) -> duckdb.DuckDBPyConnection:
