@@ -5,13 +5,12 @@ What is committed was decided before (`planning`), and what it adds up to is set
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from conduit import interrupts, planning
 from conduit.arrow import pa
-from conduit.checkpoints import Checkpoints
 from conduit.contract import (
     Committed,
     Load,
@@ -24,6 +23,7 @@ from conduit.contract import (
     changes_nothing,
 )
 from conduit.errors import InternalError
+from conduit.executors.threads import Pieces, Splits
 from conduit.faults import crash_point
 from conduit.history import utc_now
 from conduit.job import Event, Job
@@ -32,32 +32,38 @@ from conduit.planning import Plan
 from conduit.positions import Position
 from conduit.report import ResourceReport
 from conduit.rows import Stream
-from conduit.transform import applied
+from conduit.transform import Transform, applied
 from conduit.wires import SupportsWire, TakesWire, Wire
 
 # --- rows as Arrow --------------------------------------------------------------------------------------
 
 
 def commit_piece(
-    job: Job, write: Write, pieces: Checkpoints, plan: Plan, mark: Mark | None
+    job: Job, write: Write, pieces: Pieces, plan: Plan, mark: Mark | None
 ) -> tuple[int, int, Committed, Mark | None]:
     """Stage the rows of one checkpoint and commit them with the mark (I2): rows read, rows staged, effect, mark."""
     before = plan.transform.taken if plan.transform else 0
     load = job.destination.begin(write)
     try:
         crash_point("load.begun")
-        finish = Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
-        staged = stage(load, watched(job, applied(plan.transform, pieces.piece(), finish)))
+        staged = stage_piece(job, load, write, pieces, plan.transform)
+        rows = sum(part.rows for part in staged)
         interrupts.check()
-        new = (
-            None if job.backfill else new_mark(job, plan, mark, staged.rows, pieces.reached, complete=pieces.exhausted)
-        )
+        new = None if job.backfill else new_mark(job, plan, mark, rows, pieces.reached, complete=pieces.exhausted)
         committed = commit(job, load, staged, mark, new)
     finally:
         load.abort()
     landed = mark if changes_nothing(committed, mark, new) else new
-    taken = plan.transform.taken - before if plan.transform else staged.rows
-    return taken, staged.rows, committed, landed
+    taken = plan.transform.taken - before if plan.transform else rows
+    return taken, rows, committed, landed
+
+
+def stage_piece(job: Job, load: Load, write: Write, pieces: Pieces, shape: Transform | None) -> list[Staged]:
+    """Stage the rows of one checkpoint: splits apart, where that can be; else all of them by one writer."""
+    if isinstance(pieces, Splits) and shape is None and isinstance(load, SupportsStaging):
+        return pieces.stage(load, lambda batch: tell(job, batch))
+    finish = Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
+    return [stage(load, watched(job, applied(shape, pieces.piece(), finish)))]
 
 
 # --- rows as they are -----------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ def pass_through(job: Job, report: ResourceReport, write: Write, wire: Wire, pla
         staged = load.receive(wire)
         interrupts.check()
         new = None if job.backfill else new_mark(job, plan, plan.mark, staged.rows, reached, complete=True)
-        committed = commit(job, load, staged, plan.mark, new)
+        committed = commit(job, load, [staged], plan.mark, new)
     finally:
         load.abort()
     job.watch(Event(job.resource.name, rows=staged.rows))
@@ -124,14 +130,19 @@ def watched(job: Job, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBa
     """The batches, and a word to the watcher about each."""
     for batch in batches:
         yield batch
-        crash_point("run.batch")
-        job.watch(Event(job.resource.name, rows=batch.num_rows))
+        tell(job, batch)
 
 
-def commit(job: Job, load: Load, staged: Staged, old: Mark | None, new: Mark | None) -> Committed:
+def tell(job: Job, batch: pa.RecordBatch) -> None:
+    """A word to the watcher about a batch that is on the other side."""
+    crash_point("run.batch")
+    job.watch(Event(job.resource.name, rows=batch.num_rows))
+
+
+def commit(job: Job, load: Load, staged: Sequence[Staged], old: Mark | None, new: Mark | None) -> Committed:
     """Commit; when the answer is lost, read the mark instead of sending the rows again (I4)."""
     try:
-        return load.commit([staged], old, new)
+        return load.commit(staged, old, new)
     except OutcomeUnknown as error:
         found = mark_of(job.destination.marks(job.resource.into, settle=True), job.identity)
         if new is not None and found is not None and (found.run_id, found.token()) == (new.run_id, new.token()):

@@ -1,9 +1,8 @@
 """Source, Destination, and the values that pass between them. Everything else in conduit stands on this file.
 
 A read returns data *and where it ends*; a write commits data *and where the source was read to*, in one atomic step.
-Reading happens in a session (one snapshot), writing in a load (rows are staged, then committed once together with the
-mark), as distributed engines do it: Spark's DataSourceV2 `BatchWrite`, Flink's `TwoPhaseCommittingSink`. This module
-knows no connector and imports no driver.
+Reading happens in a session (one snapshot), writing in a load (rows are staged, then committed once with the mark), as
+in Spark's DataSourceV2 `BatchWrite` and Flink's `TwoPhaseCommittingSink`. It knows no connector and imports no driver.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from conduit.arrow import SchemaOnce
 from conduit.errors import ConnectionFailed
 from conduit.marks import Identity, Mark
 from conduit.positions import CursorType, Lag, Position, Window
+from conduit.splits import Partition
 
 if TYPE_CHECKING:
     from conduit.arrow import pa
@@ -60,6 +60,7 @@ class Read:
         on_change: (snapshots) rows changed or deleted since the position are an error, or are passed over.
         batch_size: rows of a batch, at most; None: the connector's own size.
         safe: read by the safe horizon, if the source has one for this relation; None: by the cursor alone.
+        partition: read ranges of a column at once; only a source whose keys say `partitions` is asked to.
     """
 
     resource: str
@@ -76,6 +77,7 @@ class Read:
     on_change: OnChange = "error"
     batch_size: int | None = None
     safe: SafeRead | None = None
+    partition: Partition | None = None
 
 
 class SafeRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +134,7 @@ class Described:
 class Split(msgspec.Struct, frozen=True):
     """A bounded piece of a read: picklable, disjoint from the others, complete together with them.
 
-    `name` is `rows`, or `null cursors` for the rows that have none; `detail` belongs to the connector.
+    `name` is `rows`, or `null cursors` for the rows that have none; `detail` belongs to the connector, or is a `Range`.
     """
 
     name: str
@@ -164,7 +166,7 @@ class Session(Protocol):
         ...
 
     def splits(self) -> Sequence[Split]:
-        """The pieces to read. An ordered read is one split; NULL cursors, when included, are a second."""
+        """The pieces to read. An ordered read is one split; NULL cursors, when included, are one more."""
         ...
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:

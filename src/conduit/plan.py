@@ -9,7 +9,7 @@ from pathlib import Path
 from conduit import planning, replacing
 from conduit.arrow import pa
 from conduit.config.load import load
-from conduit.contract import Described, Estimate, SupportsEstimate
+from conduit.contract import Described, Estimate, Split, SupportsEstimate
 from conduit.errors import ConduitError, exit_code
 from conduit.job import Backfill, Job, choose, opened, refuse_backfill
 from conduit.marks import mark_of
@@ -17,6 +17,7 @@ from conduit.positions import Position
 from conduit.report import ResourceReport
 from conduit.run import recover
 from conduit.schemas import Reconciled, conform
+from conduit.splits import Range
 from conduit.transform import Transform
 
 
@@ -33,6 +34,9 @@ class ResourcePlan:
         bound: what `:last_value` (or the filter) is bound to; None: no lower bound.
         since: the mark; None: nothing is remembered.
         until: the upper bound, where it is known before the rows.
+        ranges: how the read is split, in order: what each range asks for; empty: it is not.
+        range_sql: the statement of the first range.
+        commits: commits in which the ranges are loaded.
         rows: rows that would be read; None: unknown.
         rows_exact: whether `rows` was counted rather than guessed.
         changes: what would happen to the table's columns.
@@ -51,6 +55,9 @@ class ResourcePlan:
     since: int | str | None = None
     until: int | str | None = None
     nothing_new: bool = False
+    ranges: list[str] = field(default_factory=list)
+    range_sql: str = ""
+    commits: int = 1
     rows: int | None = None
     rows_exact: bool = False
     changes: list[str] = field(default_factory=list)
@@ -133,6 +140,8 @@ def _look(job: Job, found: ResourcePlan) -> None:
         planning.refuse_backwards(job, since, until)
         target = planning.columns(job, described, job.destination.describe(job.resource.into))
         estimate = session.estimate() if isinstance(session, SupportsEstimate) and not until.nothing_new else None
+        if planning.partition(job) is not None and not until.nothing_new:
+            _show_ranges(found, session.splits(), grouped=planning.commit_every(job, described, shape) is not None)
     found.sql, found.bound, found.nothing_new = described.sql, described.bound, until.nothing_new
     found.since, found.until = report.since, _shown(until.position)
     found.rows = 0 if until.nothing_new else estimate.rows if estimate else None
@@ -159,6 +168,13 @@ def _destroy(job: Job, found: ResourcePlan, *, exact: bool) -> None:
         there, coming = replacing.rows_there(job), None if unknown else Estimate(found.rows or 0, exact)
         found.destructive = [replacing.told(resource.into, there, coming)]
         found.notes += replacing.refuse(job, there, coming)
+
+
+def _show_ranges(found: ResourcePlan, splits: Sequence[Split], *, grouped: bool) -> None:
+    ranges = [split.detail for split in splits if isinstance(split.detail, Range)]
+    found.ranges = [one.condition or "all rows" for one in ranges]
+    found.range_sql = ranges[0].sql if ranges else ""
+    found.commits = len({one.group for one in ranges}) if grouped else 1
 
 
 def _exists(job: Job) -> bool:

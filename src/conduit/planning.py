@@ -18,6 +18,7 @@ from conduit.job import Job
 from conduit.late import late
 from conduit.marks import Mark
 from conduit.positions import Position, after, highest
+from conduit.splits import Partition
 from conduit.watermarks import Watermark
 
 if TYPE_CHECKING:
@@ -98,13 +99,33 @@ def request(
         since=watermark.lower(since),
         through=job.backfill.end if job.backfill else None,
         on_null=incremental.on_null if incremental else "error",
-        ordered=resource.checkpoint_interval is not None and job.backfill is None,
+        ordered=resource.checkpoint_interval is not None and job.backfill is None and resource.partition is None,
         columns=resource.columns,
         reload_changed_files=resource.on_changed_file == "reload",
         on_change=resource.on_change,
         batch_size=resource.batch_size,
         safe=safe_read(job, watermark, since, unfinished=resume and mark is not None and not mark.complete),
+        partition=partition(job),
     )
+
+
+def partition(job: Job) -> Partition | None:
+    """The splits that the source is asked for; in groups where each of them can be a commit."""
+    wanted = job.resource.partition
+    if wanted is None:
+        return None
+    in_pieces = _goes_by_cursor(job) and not (job.full_refresh or job.backfill or job.resource.mode == "replace")
+    return Partition(
+        column=wanted.column,
+        number=None if wanted.number == "auto" else wanted.number,
+        group_rows=job.resource.checkpoint_interval if in_pieces else None,
+    )
+
+
+def _goes_by_cursor(job: Job) -> bool:
+    """Whether the splits are ranges of the cursor, so that those of a commit are in its order."""
+    wanted, incremental = job.resource.partition, job.resource.incremental
+    return wanted is not None and incremental is not None and wanted.column == incremental.column
 
 
 def safe_read(job: Job, watermark: Watermark, since: Position | None, *, unfinished: bool) -> SafeRead | None:
@@ -230,7 +251,9 @@ def commit_every(job: Job, described: Described, shape: Transform | None) -> int
     """Rows between commits; None: one commit at the end."""
     if shape is not None and not shape.is_row_by_row:
         return None
-    if not described.ordered or job.full_refresh or job.backfill or job.resource.mode == "replace":
+    if job.full_refresh or job.backfill or job.resource.mode == "replace":
+        return None
+    if not described.ordered and not _goes_by_cursor(job):
         return None
     return job.resource.checkpoint_interval
 
@@ -243,9 +266,13 @@ def order_notes(job: Job, described: Described, shape: Transform | None) -> list
         return ["checkpoint_interval has no effect: everything is committed at once"]
     if shape is not None and not shape.is_row_by_row:
         return ["checkpoint_interval has no effect: `transform:` needs all rows of the run"]
-    if described.ordered:
+    if described.ordered or _goes_by_cursor(job):
         return []
     column = job.resource.incremental.column
+    if job.resource.partition is not None:
+        return [
+            f"checkpoint_interval has no effect: only ranges of {column} come in its order, `partition:` it by that"
+        ]
     return [f"checkpoint_interval has no effect: the rows do not come ordered by {column}; add ORDER BY {column}"]
 
 

@@ -1,11 +1,11 @@
-"""A thread that reads while another writes, with a bounded queue between them."""
+"""Threads that read while another writes, with a bounded queue between them."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -24,55 +24,41 @@ GIVE_UP = 10.0
 
 
 class ReadAhead:
-    """Batches that a thread reads while another writes; at most BATCHES_AHEAD wait between them."""
+    """Batches that threads read while another writes; at most BATCHES_AHEAD wait between them."""
 
     def __init__(
-        self, batches: Callable[[], Iterator[pa.RecordBatch]], cancel: Callable[[], None] | None = None
+        self, readers: Sequence[Callable[[], Iterator[pa.RecordBatch]]], cancel: Callable[[], None] | None = None
     ) -> None:
-        """Set up the thread.
+        """Set up the threads.
 
         Args:
-            batches: what it reads.
-            cancel: breaks off a read that does not end by itself.
+            readers: what each of them reads.
+            cancel: breaks off the reads that do not end by themselves.
         """
-        self._batches = batches
         self._cancel = cancel
         self._queue: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="conduit-read", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=[batches], name="conduit-read", daemon=True) for batches in readers
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stopped.set()
-        self._drain()
-        self._thread.join(timeout=0.05)
-        if self._thread.is_alive():
-            self._end(self._cancel)
-
-    def _end(self, cancel: Callable[[], None] | None) -> None:
-        began = time.monotonic()
-        asked: threading.Thread | None = None
-        while self._thread.is_alive():
-            self._drain()
-            self._thread.join(timeout=0.05)
-            waited = time.monotonic() - began
-            if cancel is None or waited < PATIENCE:
-                continue
-            if waited > GIVE_UP:
-                return
-            if asked is None or not asked.is_alive():  # it may wait for the silent server too
-                asked = threading.Thread(target=_quietly, args=(cancel,), daemon=True)
-                asked.start()
+        end(self._threads, self._cancel, self._drain)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """The batches, in order; an error of the reading thread is raised here."""
-        while True:
+        """The batches, in the order of their thread; an error of a reading thread is raised here."""
+        reading = len(self._threads)
+        while reading:
             item = self._next()
             if item is None:
-                return
+                reading -= 1
+                continue
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -84,9 +70,9 @@ class ReadAhead:
             with suppress(queue.Empty):
                 return self._queue.get(timeout=0.2)
 
-    def _run(self) -> None:
+    def _run(self, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
         try:
-            for batch in self._batches():
+            for batch in batches():
                 if not self._put(batch):
                     return
             self._put(None)
@@ -113,3 +99,28 @@ class ReadAhead:
 def _quietly(cancel: Callable[[], None]) -> None:
     with suppress(ConduitError):  # the read is over, or its server is gone: what the reading thread says counts
         cancel()
+
+
+def end(
+    threads: Sequence[threading.Thread], cancel: Callable[[], None] | None, drain: Callable[[], None] = lambda: None
+) -> None:
+    """Let threads that were told to stop end: by themselves, else by breaking off what they read.
+
+    Args:
+        threads: they are left alone when even that does not help, because the server does not answer any more.
+        cancel: breaks off the reads.
+        drain: makes room for what they still have to put down.
+    """
+    began = time.monotonic()
+    asked: threading.Thread | None = None
+    while alive := [thread for thread in threads if thread.is_alive()]:
+        drain()
+        alive[0].join(timeout=0.05)
+        waited = time.monotonic() - began
+        if cancel is None or waited < PATIENCE:
+            continue
+        if waited > GIVE_UP:
+            return
+        if asked is None or not asked.is_alive():  # it may wait for the silent server too
+            asked = threading.Thread(target=_quietly, args=(cancel,), daemon=True)
+            asked.start()

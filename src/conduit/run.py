@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from conduit.contract import (
     Session,
     SupportsCancel,
     SupportsHistory,
+    Write,
 )
 from conduit.errors import ConduitError, Fenced, InternalError, Interrupted, StateConflict
 from conduit.faults import crash_point
@@ -45,10 +47,12 @@ if TYPE_CHECKING:
     import random
 
     from conduit import checkpoints, commits, read_ahead, rows
+    from conduit.executors import threads
+    from conduit.executors.threads import Pieces, Splits
     from conduit.rows import Stream
 else:  # what moves rows, or tries again: a run with nothing new does neither
     checkpoints, commits, read_ahead = late("conduit.checkpoints"), late("conduit.commits"), late("conduit.read_ahead")
-    random, rows = late("random"), late("conduit.rows")
+    random, rows, threads = late("random"), late("conduit.rows"), late("conduit.executors.threads")
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -247,7 +251,8 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
     write = planning.write_request(job, plan, target, new_table=table is None)
     cursor = planning.cursor_column(job, described)
     shape = plan.transform
-    stream = rows.Stream(
+    new_stream = partial(
+        rows.Stream,
         shape.source if shape else target.schema,
         cursor_column=cursor,
         on_null=plan.read.on_null,
@@ -256,6 +261,10 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
         run_id=None if shape else job.stamp,
     )
     every = planning.commit_every(job, described, shape)
+    if plan.read.partition is not None:
+        size = plan.read.batch_size
+        with threads.Splits(session, new_stream, cursor, size, grouped=every is not None) as splits:
+            return commit_pieces(job, report, write, plan, splits, splits, target.notes)
     wire = (
         session.wire(target.schema.names, write.key) if every is None and commits.passes(session, job, plan) else None
     )
@@ -263,26 +272,11 @@ def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) ->
         report.notes += target.notes
         require_balance(report, passed.rows)
         return passed.mark
-    mark, handed_out = plan.mark, 0
+    stream = new_stream()
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
-    with read_ahead.ReadAhead(lambda: extract(session, stream, plan.read.batch_size), cancel) as batches:
+    with read_ahead.ReadAhead([lambda: extract(session, stream, plan.read.batch_size)], cancel) as batches:
         pieces = checkpoints.Checkpoints(iter(batches), every, cursor)
-        if pieces.exhausted and write.mode != "replace" and not plan.moves_without_rows:
-            return mark
-        report.notes += target.notes
-        while True:
-            before = mark
-            taken, staged, committed, mark = commits.commit_piece(job, write, pieces, plan, mark)
-            handed_out += taken
-            if shape is not None:
-                report.transformed += taken
-                report.made += staged
-            report.count(taken, committed, moved=mark is not before or committed.written > 0)
-            crash_point("run.committed")
-            if pieces.exhausted:
-                break
-    settle_counts(report, stream, handed_out)
-    return mark
+        return commit_pieces(job, report, write, plan, pieces, stream, target.notes)
 
 
 def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterator[pa.RecordBatch]:
@@ -295,10 +289,39 @@ def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterato
                 yield ready
 
 
+def commit_pieces(
+    job: Job,
+    report: ResourceReport,
+    write: Write,
+    plan: Plan,
+    pieces: Pieces,
+    counted: Stream | Splits,
+    notes: Sequence[str],
+) -> Mark | None:
+    """Commit piece after piece, until no row is left. Without any row there is no commit, unless something moves."""
+    mark, handed_out = plan.mark, 0
+    if pieces.exhausted and write.mode != "replace" and not plan.moves_without_rows:
+        return mark
+    report.notes += notes
+    while True:
+        before = mark
+        taken, staged, committed, mark = commits.commit_piece(job, write, pieces, plan, mark)
+        handed_out += taken
+        if plan.transform is not None:
+            report.transformed += taken
+            report.made += staged
+        report.count(taken, committed, moved=mark is not before or committed.written > 0)
+        crash_point("run.committed")
+        if pieces.exhausted:
+            break
+    settle_counts(report, counted, handed_out)
+    return mark
+
+
 # --- record ---------------------------------------------------------------------------------------------
 
 
-def settle_counts(report: ResourceReport, stream: Stream, handed_out: int) -> None:
+def settle_counts(report: ResourceReport, stream: Stream | Splits, handed_out: int) -> None:
     """Close the equation of the run.
 
     Raises:

@@ -171,7 +171,7 @@ def test_a_plan_of_large_tables_says_what_it_guesses(
     database.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 2000) g; ANALYZE t")
     database.execute("CREATE TABLE e AS SELECT g AS id FROM generate_series(1, 10) g; ANALYZE e")
     project.write(pipeline(database.keys, database.keys, table="e", into="t", mode="replace"))
-    monkeypatch.setattr("conduit.connectors.postgresql.source.COUNT_UP_TO", 100)
+    monkeypatch.setattr("conduit.connectors.postgresql.catalogue.COUNT_UP_TO", 100)
     [planned] = conduit.plan(project.folder / "ingest.yml")
     assert (planned.exit_code, planned.destructive) == (0, ["all rows of t are replaced: about 2,000 there, 10 then"])
     assert "more than 10 % of the rows would go: a run may need `--allow-shrink 1`" in planned.notes

@@ -30,7 +30,7 @@ resources:
   - {name: a, source: shop, destination: lake, query: SELECT 1,
      incremental: {column: id, lag: 100000, initial_value: 0}}
   - {name: b, source: shop, destination: lake, table: t, mode: full_refresh, into: b, primary_key: [a, b],
-     columns: {x: text}, metadata_columns: false}
+     columns: {x: text}, metadata_columns: false, partition: {column: id, number: auto}}
   - {name: c, source: files, destination: lake, mode: "${MODE:-merge}", primary_key: id, into: c,
      update: {n: target.n + source.n}, on_changed_file: reload, incremental: , columns: ~}
 """
@@ -55,6 +55,7 @@ BAD = {
     "name: c, source: files": "source: files",
     "on_changed_file: reload": "on_changed_file: maybe",
     "update: {n: target.n + source.n}": "updat: {n: 1}",
+    "number: auto": "number: some",
 }
 
 

@@ -27,7 +27,13 @@ RULES = {
     "empty transform": ("table: t, mode: replace, transform: ''", "transform: the value is empty"),
     "on_change without a history": ("table: t, incremental_column: id, on_change: ignore", ("on_change: a source of "
                                     "type postgresql keeps no history of its rows")),
-    "partition": ("table: t, mode: replace, partition: day", "partition: not available in this version"),
+    "partition as text": ("table: t, mode: replace, partition: day", ("partition: expected keys and values, found a "
+                          "single value")),
+    "partition without column": ("table: t, mode: replace, partition: {number: 2}", ("partition.column: the key is "
+                                 "missing")),
+    "no ranges": ("table: t, mode: replace, partition: {column: id, number: 0}", ("partition.number: expected a whole "
+                  "number >= 1")),
+    "ranges by name": ("table: t, mode: replace, partition: {column: id, number: many}", ("partition.number: ")),
     "bad mode": ("table: t, mode: banana", ("mode: unknown value 'banana'; use one of: append, merge, replace, "
                  "full_refresh")),
     "mode off by a letter": ("table: t, mode: apend", "mode: unknown value 'apend'; did you mean append?"),
@@ -69,6 +75,11 @@ RULES = {
 def test_a_rule_refuses_with_line_key_and_reason(tmp_path: Path, name: str) -> None:
     keys, words = RULES[name]
     assert only_problem(tmp_path, keys).startswith(words)
+
+
+def test_only_a_source_that_shares_its_snapshot_is_read_in_ranges(tmp_path: Path) -> None:
+    found = only_problem(tmp_path, "mode: append, partition: {column: id}", source="files")
+    assert found.endswith("partition: a source of type csv is read by one reader; several: postgresql")
 
 
 @pytest.mark.parametrize("key", ["query: SELECT 1", "table: t"])

@@ -15,7 +15,7 @@ from conduit.cli.main import VERBS
 from conduit.cli.main import conduit as command_line
 from conduit.config.convert import Key, keys_of
 from conduit.config.document import NOT_YET, SECTIONS, Defaults, ResourceKeys, Top
-from conduit.config.models import DestinationConfig, Incremental, Secret, SourceConfig
+from conduit.config.models import DestinationConfig, Incremental, Partition, Secret, SourceConfig
 from conduit.connectors import registry
 from conduit.schemas import DECLARABLE
 from conduit.watermarks import DEFAULT_LAG
@@ -56,7 +56,9 @@ def test_the_page_has_every_key_at_the_top() -> None:
     assert {name: rows[name][1] for name in SECTIONS} == dict.fromkeys(SECTIONS, "required")
 
 
-@pytest.mark.parametrize(("heading", "model"), [("Resources", ResourceKeys), ("incremental", Incremental)])
+@pytest.mark.parametrize(
+    ("heading", "model"), [("Resources", ResourceKeys), ("incremental", Incremental), ("partition", Partition)]
+)
 def test_the_page_has_every_key_of_the_work(heading: str, model: Model) -> None:
     require_described(model, heading)
 

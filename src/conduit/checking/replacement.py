@@ -65,7 +65,7 @@ class Replacement:
             self._remove(load)
             finish = Stream(self.scope.written, cursor_column=None, run_id=job.stamp)
             staged = stage(load, (finish.pass_on(batch) for batch in _batches(self.coming)))
-            return commit(job, load, staged, mark, self._mark(staged.rows))
+            return commit(job, load, [staged], mark, self._mark(staged.rows))
         finally:
             load.abort()
 

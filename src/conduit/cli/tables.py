@@ -52,6 +52,9 @@ def plan_text(plan: ResourcePlan) -> str:
         lines.append(f"  query: {_indented(plan.query)}")
     if plan.sql:
         lines.append(f"  sent: {_indented(plan.sql)}")
+    if plan.ranges:
+        lines.append(f"  ranges: {len(plan.ranges)} in {plan.commits} commit{'s' * (plan.commits != 1)}")
+        lines.append(f"  the first: {_indented(plan.range_sql)}")
     lines.append(f"  rows: {_rows(plan)}")
     lines += [f"  change: {change}" for change in plan.changes]
     lines += [f"  DESTRUCTIVE: {step}" for step in plan.destructive]

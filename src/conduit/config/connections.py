@@ -182,3 +182,13 @@ def _check_target(draft: Draft, problems: Problems) -> None:
     problem = table_problem(table) if isinstance(table, str) else ""
     if problem:
         problems.add(problem, draft.place("table"), draft.path_of("table"))
+
+
+def types_with_partitions() -> list[str]:
+    """The connectors of conduit whose sources can be read in ranges at once."""
+    models = {name: registry.find(name) for name in registry.names()}
+    return [
+        name
+        for name, connector in models.items()
+        if connector and (model := registry.connection_model(connector, "source")) and model.partitions
+    ]

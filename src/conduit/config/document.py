@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from conduit.config.models import Incremental, OnChangedFile
+from conduit.config.models import Incremental, OnChangedFile, Partition
 from conduit.contract import Mode, OnChange, SchemaChanges
 
 NotEmpty = Annotated[str, Meta(min_length=1)]
@@ -20,7 +20,7 @@ NotEmpty = Annotated[str, Meta(min_length=1)]
 SECTIONS = ("sources", "destinations", "resources")
 """The keys at the top whose entries are read one by one."""
 
-NOT_YET = ("quality_checks", "partition")
+NOT_YET = ("quality_checks",)
 """Keys of a resource that are part of the design and that this version does not run."""
 
 
@@ -78,6 +78,9 @@ class ResourceKeys(Defaults, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allow_shrink: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(description="Share of its rows that the table may lose when it is replaced: 0.1 (the default) to 1, any."),
+    ] = None
+    partition: Annotated[
+        Partition | None, Meta(description="Read ranges of a column at once, on connections of their own.")
     ] = None
     transform: Annotated[
         NotEmpty | None,

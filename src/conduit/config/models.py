@@ -21,6 +21,9 @@ from conduit.contract import SHRINK, Ability, Mode, OnChange, OnNull, SchemaChan
 Safety = Literal["auto", "xid_window", "lag", "none"]
 OnChangedFile = Literal["error", "reload"]
 
+MOST_SPLITS = 32
+"""Ranges that can be read at once: each needs a connection of the source."""
+
 
 class Secret:
     """A value that is never printed. `reveal()` is called where a driver needs it, and nowhere else.
@@ -56,11 +59,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             files), `object` (a Python object given to `conduit.run`).
         snapshots: a table of such a source has a history: without a cursor, what was appended since a snapshot is read.
         windows: some relations of such a source tell which transaction wrote a row, so that a read can go by that.
+        partitions: ranges of a column of such a source can be read at once, from one snapshot.
     """
 
     relation: ClassVar[Literal["sql", "path", "object"]] = "sql"
     snapshots: ClassVar[bool] = False
     windows: ClassVar[bool] = False
+    partitions: ClassVar[bool] = False
 
     def cannot(self) -> Mapping[Ability, str]:
         """What a destination with these keys cannot do, and why; shown when ingest.yml is read."""
@@ -133,6 +138,16 @@ class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     safety: Annotated[Safety, Meta(description="How late commits are caught: auto, xid_window, lag or none.")] = "auto"
 
 
+class Partition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a read is split into ranges that are read at once."""
+
+    column: Annotated[str, Meta(min_length=1, description="The column whose ranges are read.")]
+    number: Annotated[
+        Annotated[int, Meta(ge=1, le=MOST_SPLITS)] | Literal["auto"],
+        Meta(description="How many ranges are read at once; auto: by the number of rows and of processors."),
+    ] = "auto"
+
+
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """One line of work, complete: defaults, destination and resource are merged.
 
@@ -155,6 +170,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
         on_changed_file: a loaded file that changed: error, or load it again (merge).
         on_change: rows that were changed or deleted in a source that is read by snapshots: error, or ignore them.
         allow_shrink: the share of its rows that the table may lose when it is replaced.
+        partition: how the read is split; None: it is not.
         transform: SQL over `batch`, the rows of one commit; None: they are written as they are read.
         where: `ingest.yml:12`, for messages.
     """
@@ -177,6 +193,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     on_changed_file: OnChangedFile = "error"
     on_change: OnChange = "error"
     allow_shrink: float = SHRINK
+    partition: Partition | None = None
     transform: str | None = None
     where: str = ""
 

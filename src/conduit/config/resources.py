@@ -89,6 +89,7 @@ def _resource(line: Line) -> Resource | None:
     rules.check_mode(line, mode)
     rules.check_changed_files(line, mode)
     rules.check_on_change(line)
+    rules.check_partition(line)
     rules.check_abilities(line, mode)
     if into is None:
         return None
@@ -112,6 +113,7 @@ def _resource(line: Line) -> Resource | None:
         on_changed_file=cast("OnChangedFile", _or(line.setting("on_changed_file"), "error")),
         on_change=cast("OnChange", _or(line.setting("on_change"), "error")),
         allow_shrink=SHRINK if keys.allow_shrink is None else keys.allow_shrink,
+        partition=keys.partition,
         transform=keys.transform,
         where=f"{line.problems.file}:{line.draft.node.line}",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from conduit.config.connections import Entry
+from conduit.config.connections import Entry, types_with_partitions
 from conduit.config.convert import WRONG, Draft
 from conduit.config.document import ResourceKeys
 from conduit.config.models import Incremental, reads_target
@@ -223,6 +223,15 @@ def check_on_change(line: Line) -> None:
         line.refuse(f"a source of type {line.source.type} keeps no history of its rows", "on_change")
     elif line.has_cursor:
         line.refuse("rows are read by their cursor, which sees no change: take one of them out", "on_change")
+
+
+def check_partition(line: Line) -> None:
+    """Only some sources give one snapshot to several readers."""
+    if not line.draft.said("partition") or line.source is None or line.source.model is None:
+        return
+    if not line.source.model.partitions:
+        able = ", ".join(types_with_partitions())
+        line.refuse(f"a source of type {line.source.type} is read by one reader; several: {able}", "partition")
 
 
 def check_abilities(line: Line, chosen: Mode) -> None:

@@ -18,7 +18,7 @@ from conduit.connectors.iceberg.expressions import expressions
 from conduit.connectors.iceberg.marks import moving, require
 from conduit.connectors.iceberg.place import Place
 from conduit.connectors.iceberg.removal import Removal
-from conduit.connectors.iceberg.staging import FileStager, SpoolStager, file_stager, remove, spooled
+from conduit.connectors.iceberg.staging import SpoolStager, file_stager, remove, spooled
 from conduit.contract import Committed, OutcomeUnknown, Staged, Stager, Write, changes_nothing
 from conduit.faults import crash_point
 from conduit.marks import Mark
@@ -70,9 +70,13 @@ class IcebergLoad:
         """The same by this process, which then removes the files if they are not committed."""
         stager = self.stager()
         staged = stager.stage("stream", rows)
-        if isinstance(stager, FileStager):
-            self._files += staged.detail
+        self.adopt(staged)
         return staged
+
+    def adopt(self, staged: Staged) -> None:
+        """Remove the data files of this piece when the load is aborted; a spool goes with its folder."""
+        if self._folder is None:
+            self._files += staged.detail
 
     def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
         """Find the rows with the values of one of `rows` in these columns; the commit takes them out."""

@@ -10,8 +10,13 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from conduit.connectors.postgresql.types import Column, quote
+from conduit.contract import Estimate
+from conduit.errors import ConfigError
 
 Cursor = psycopg2.extensions.cursor
+
+COUNT_UP_TO = 1_000_000
+"""Rows up to which `plan` counts instead of guessing."""
 
 _SAVEPOINT = "conduit_describe"
 _UNTYPED = (psycopg2.errors.UndefinedFunction, psycopg2.errors.DatatypeMismatch, psycopg2.errors.AmbiguousFunction)
@@ -152,6 +157,13 @@ def _key(described: Sequence[psycopg2.extensions.Column], numbers: Sequence[int]
     return tuple(names[number] for number in numbers) if all(number in names for number in numbers) else ()
 
 
+def has_pages(cursor: Cursor, relation: str) -> bool:
+    """Whether the relation of this quoted name is stored as a table, so that some of its pages can be looked at."""
+    cursor.execute("SELECT relkind IN ('r', 'p', 'm') FROM pg_class WHERE oid = to_regclass(%s)", (relation,))
+    found = cursor.fetchone()
+    return bool(found and found[0])
+
+
 def _signed(scale: int) -> int:
     """The scale of a numeric, which the protocol carries in eleven bits."""
     return scale - 2048 if scale > 1023 else scale
@@ -184,3 +196,44 @@ def table(cursor: Cursor, name: str) -> Table:
         all(row[5] != "u" for row in rows),
         rows[0][7] if rows else None,
     )
+
+
+def planned_rows(cursor: Cursor, sql: str) -> int:
+    """How many rows a statement gives, as the planner guesses."""
+    cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
+    plan = (cursor.fetchone() or ([{}],))[0]
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def estimate(cursor: Cursor, sql: str) -> Estimate | None:
+    """The planner's guess; where it is small, a count."""
+    guess = planned_rows(cursor, sql)
+    if guess > COUNT_UP_TO:
+        return Estimate(guess, exact=False)
+    cursor.execute(f"SELECT count(*) FROM (\n{sql}\n) AS q")
+    found = cursor.fetchone()
+    return Estimate(int(found[0]), exact=True) if found else None
+
+
+def look(cursor: Cursor, name: str, schema: str) -> str:
+    """Who we are and to what server.
+
+    Raises:
+        ConfigError: there is no such schema.
+    """
+    cursor.execute(
+        "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
+        "current_setting('server_version')), to_regnamespace(quote_ident(%s)) IS NOT NULL",
+        (schema,),
+    )
+    found, has_schema = cursor.fetchone() or ("", False)
+    if not has_schema:
+        raise ConfigError(f"connection {name}: there is no schema {schema}")
+    return str(found)
+
+
+def quoted(connection: psycopg2.extensions.connection, value: str) -> str:
+    """A text as a literal, quoted by the driver."""
+    found = psycopg2.extensions.QuotedString(value)
+    found.prepare(connection)
+    return found.getquoted().decode()

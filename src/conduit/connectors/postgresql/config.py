@@ -22,6 +22,7 @@ class PostgresqlConnection(Connection, frozen=True, kw_only=True, forbid_unknown
     """A PostgreSQL database: read in read-only sessions; written with the marks beside the tables."""
 
     windows: ClassVar[bool] = True
+    partitions: ClassVar[bool] = True
 
     host: Annotated[str | None, Meta(description="Host name or socket folder; default localhost.")] = None
     port: Annotated[int | None, Meta(description="Port; default 5432.")] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -27,13 +28,16 @@ BATCH_BYTES = 4 << 20
 _FIRST_DAY, _LAST_DAY = -719162, 2932896  # 0001-01-01 and 9999-12-31, in days since 1970
 _DAY_US = 86_400_000_000
 
+_NO_SUCH_VALUE = "22023"
+"""SQLSTATE of a snapshot that is not there, among others."""
+
 LOCK_SECONDS = 10
 """An ALTER TABLE that arrives between the description and the rows waits for one and stands in the way of the other,
 which only we can see: the read gives up, both sessions end, and the run tries again behind it."""
 
 
 class Reader:
-    """One statement at a time in an exported snapshot, on a connection of its own.
+    """Statements in an exported snapshot, each on a connection of its own; threads may read several at once.
 
     Through ADBC's plain interface: its DB-API layer imports every DataFrame library that is installed.
     """
@@ -42,7 +46,8 @@ class Reader:
         self._name = name
         self._conninfo = conninfo
         self._schema = schema
-        self._reading: adbc_driver_manager.AdbcStatement | None = None
+        self._reading: list[adbc_driver_manager.AdbcStatement] = []
+        self._guard = threading.Lock()
 
     def batches(self, snapshot: str, sql: str, target: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a statement, as batches of `target`.
@@ -58,19 +63,28 @@ class Reader:
         ):
             connection.set_autocommit(False)
             self._enter(connection, snapshot)
-            with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
-                self._reading = statement
+            with closing(adbc_driver_manager.AdbcStatement(connection)) as statement, self._known(statement):
                 statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
                 with closing(_executed(statement, sql)) as rows:
                     for batch in rows:
                         yield exact(batch, target)
-                self._reading = None
 
     def cancel(self) -> None:
-        """Break off the statement, from any thread."""
-        if self._reading is not None:
-            with _mapped(self._name):
-                self._reading.cancel()
+        """Break off all statements, from any thread."""
+        with self._guard, _mapped(self._name):
+            for statement in self._reading:
+                statement.cancel()
+
+    @contextmanager
+    def _known(self, statement: adbc_driver_manager.AdbcStatement) -> Iterator[None]:
+        """While it is open, the statement can be cancelled; never once it is closed."""
+        with self._guard:
+            self._reading.append(statement)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._reading.remove(statement)
 
     def _enter(self, connection: adbc_driver_manager.AdbcConnection, snapshot: str) -> None:
         for setting in (
@@ -83,8 +97,20 @@ class Reader:
             "SET LOCAL IntervalStyle = 'postgres'",
             f"SET LOCAL lock_timeout = '{LOCK_SECONDS} s'",
         ):
-            with closing(adbc_driver_manager.AdbcStatement(connection)) as statement:
+            with closing(adbc_driver_manager.AdbcStatement(connection)) as statement, self._snapshot_there(setting):
                 _executed(statement, setting).close()
+
+    @contextmanager
+    def _snapshot_there(self, setting: str) -> Iterator[None]:
+        """A snapshot lives as long as the session that exported it."""
+        try:
+            yield
+        except adbc_driver_manager.Error as error:
+            if error.sqlstate != _NO_SUCH_VALUE or "SNAPSHOT '" not in setting:
+                raise
+            raise ConnectionFailed(
+                f"{self._name}: the connection that holds the snapshot of this read broke", retryable=True
+            ) from error
 
 
 def exported(name: str, resource: str, session: psycopg2.extensions.connection) -> str:

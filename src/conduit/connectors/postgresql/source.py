@@ -1,7 +1,6 @@
 """Reading PostgreSQL: one REPEATABLE READ snapshot for what is asked of the catalogue and for the rows.
 
-psycopg2 describes and bounds (it is light: a run with nothing new loads nothing else), ADBC brings the rows as Arrow
-from the same exported snapshot. The query is the user's text; only `:last_value` is replaced in it.
+psycopg2 describes and bounds (it is light), ADBC brings rows as Arrow. Of the user's query only `:last_value` changes.
 """
 
 from __future__ import annotations
@@ -12,24 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg2
-import psycopg2.errors
-import psycopg2.extensions
-
 from conduit.arrow import LateSchema, pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
-from conduit.connectors.postgresql import catalogue
+from conduit.connectors.postgresql import catalogue, ranges
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import READ_ONLY, connect, conninfo, mapped
 from conduit.connectors.postgresql.types import Column, quote
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
 from conduit.contract import Described, Estimate, Read, Split, Until
-from conduit.errors import ConfigError, DataError
+from conduit.errors import DataError
 from conduit.late import late
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, Query, compose, read_query, without_bound
+from conduit.splits import Range
 
 if TYPE_CHECKING:
+    import psycopg2.extensions
+
     from conduit import schemas, simple_query
     from conduit import sums as forms
     from conduit.connectors.postgresql import reader, sums, wire
@@ -46,8 +44,6 @@ _MINIMUM: dict[str, str] = {
     "int": "-9223372036854775808", "decimal": "-Infinity", "date": "-infinity", "timestamp": "-infinity",
     "timestamptz": "-infinity", "text": "", "uuid": "00000000-0000-0000-0000-000000000000",
 }  # fmt: skip
-COUNT_UP_TO = 1_000_000
-"""Rows up to which `plan` counts instead of guessing."""
 
 
 class PostgresqlSource:
@@ -66,15 +62,7 @@ class PostgresqlSource:
             opened.cursor() as cur,
             mapped(self._name, "check"),
         ):
-            cur.execute(
-                "SELECT format('%%s on %%s, PostgreSQL %%s', current_user, current_database(), "
-                "current_setting('server_version')), to_regnamespace(quote_ident(%s)) IS NOT NULL",
-                (self._connection.schema,),
-            )
-            found, has_schema = cur.fetchone() or ("", False)
-        if not has_schema:
-            raise ConfigError(f"connection {self._name}: there is no schema {self._connection.schema}")
-        return str(found)
+            return catalogue.look(cur, self._name, self._connection.schema)
 
     @contextmanager
     def open(self, read: Read) -> Iterator[PostgresqlSession]:
@@ -104,7 +92,7 @@ class PostgresqlSession:
         self._read = read
         self._query = self._read_query()
         self._table = catalogue.qualified(connection.schema, read.table or "")
-        self._reader: Reader | None = None
+        self._readers: list[Reader] = []
 
     def _read_query(self) -> Query | None:
         if self._read.query is None:
@@ -128,7 +116,7 @@ class PostgresqlSession:
             cursor_type=type_,
             cursor_unit=unit,
             key=self._proved(self._facts.key) if self._plain_table is not None else (),
-            ordered=composed.ordered,
+            ordered=composed.ordered and self._read.partition is None,
             null_cursors=self._null_cursors,
             sql=composed.sql,
             bound=lower.value if lower else None,
@@ -151,6 +139,7 @@ class PostgresqlSession:
     @cached_property
     def _columns(self) -> list[Column]:
         require_columns(self._read, [column.name for column in self._facts.columns])
+        ranges.require_splittable(self._read, self._facts.columns)
         return self._facts.columns
 
     def _proved(self, key: tuple[str, ...]) -> tuple[str, ...]:
@@ -241,11 +230,9 @@ class PostgresqlSession:
 
     def _literal(self, value: str) -> str:
         """A value of the cursor's type, quoted by the driver; text compares by its bytes."""
-        quoted = psycopg2.extensions.QuotedString(value)
-        quoted.prepare(self._opened)
         type_ = self._cursor_type[0] or "text"
         collation = ' COLLATE "C"' if type_ == "text" else ""
-        return f"{quoted.getquoted().decode()}::{self._cast(type_)}{collation}"
+        return f"{catalogue.quoted(self._opened, value)}::{self._cast(type_)}{collation}"
 
     @staticmethod
     def _cast(type_: str) -> str:
@@ -352,17 +339,36 @@ class PostgresqlSession:
         return cursor(text, type_ or "text", unit)
 
     def splits(self) -> list[Split]:
-        """The rows; and those without a cursor, when they are wanted."""
-        return splits_of(self._read, self._null_cursors)
+        """The rows; and those without a cursor, when they are wanted. In ranges of a column when that was asked for."""
+        usual = splits_of(self._read, self._null_cursors)
+        if self._read.partition is None:
+            return usual
+        nulls = self._null_rows() if len(usual) > 1 else ""
+        with self._opened.cursor() as cur:
+            return ranges.splits_of(cur, self._ranged(self._read.partition.column), self._read.partition, nulls=nulls)
+
+    def _ranged(self, name: str) -> ranges.Ranged:
+        by = self._ordering(self._read.cursor or "")
+        ends = ((">", self._ends.lower), ("<=", self._ends.upper))
+        conditions = [f"{by} {sign} {self._literal(end.value)}" for sign, end in ends if end is not None]
+        return ranges.Ranged(
+            sql=self._compose(self._query, ()).sql,
+            columns=tuple(self._columns),
+            column=next(column for column in self._columns if column.name == name),
+            cursor=self._read.cursor,
+            table=self._plain_table or "" if ranges.is_whole(self._query, name) else "",
+            condition=" AND ".join([self._window.condition, *conditions] if self._window else conditions),
+        )
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
         """The rows of a split, through ADBC, from this session's snapshot."""
-        yield from self._batches(self._composed.sql if split.name == ROWS else self._null_rows())
+        statement = self._composed.sql if split.name == ROWS else self._null_rows()
+        yield from self._batches(split.detail.sql if isinstance(split.detail, Range) else statement)
 
     def _batches(self, statement: str) -> Iterator[pa.RecordBatch]:
         snapshot = reader.exported(self._name, self._read.resource, self._opened)
-        self._reader = reader.Reader(self._name, conninfo(self._connection), schema=self._connection.schema)
-        yield from self._reader.batches(snapshot, statement, self.describe().schema)
+        self._readers.append(reader.Reader(self._name, conninfo(self._connection), schema=self._connection.schema))
+        yield from self._readers[-1].batches(snapshot, statement, self.describe().schema)
 
     # --- the read, added up ---
 
@@ -407,8 +413,8 @@ class PostgresqlSession:
 
     def cancel(self) -> None:
         """Break off the read."""
-        if self._reader is not None:
-            self._reader.cancel()
+        for opened in self._readers:
+            opened.cancel()
 
     def _null_rows(self) -> str:
         select = ", ".join(column.select() for column in self._columns)
@@ -420,11 +426,4 @@ class PostgresqlSession:
     def estimate(self) -> Estimate | None:
         """The planner's guess; where it is small, a count."""
         with self._opened.cursor() as cur:
-            cur.execute(f"EXPLAIN (FORMAT JSON) {self._composed.sql}")
-            plan = (cur.fetchone() or ([{}],))[0]
-            guess = int(plan[0]["Plan"]["Plan Rows"])
-            if guess > COUNT_UP_TO:
-                return Estimate(guess, exact=False)
-            cur.execute(f"SELECT count(*) FROM (\n{self._composed.sql}\n) AS q")
-            found = cur.fetchone()
-        return Estimate(int(found[0]), exact=True) if found else None
+            return catalogue.estimate(cur, self._composed.sql)
