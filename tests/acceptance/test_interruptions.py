@@ -16,7 +16,7 @@ import conduit
 from conduit.config.models import Secret
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import connect
-from conduit.connectors.postgresql.source import PostgresqlSession
+from conduit.connectors.postgresql.session import PostgresqlSession
 from conduit.contract import Described
 from tests.support.postgres import Database
 from tests.support.processes import start

@@ -247,13 +247,13 @@ def plain_comparison() -> None:
 
 def window_resumed_at_the_watermark() -> None:
     """What a checkpoint left of its window is read above the highest cursor, not above where it was cut."""
-    original = _got("conduit.connectors.postgresql.source", "window_read")
+    original = _got("conduit.connectors.postgresql.session", "window_read")
 
     def window_read(cur: Any, snapshot: Any, asked: SafeRead, since: Position | None) -> WindowRead:
         found: WindowRead = original(cur, snapshot, asked, since)
         return replace(found, lower=asked.position) if asked.unfinished else found
 
-    _put("conduit.connectors.postgresql.source", "window_read", window_read)
+    _put("conduit.connectors.postgresql.session", "window_read", window_read)
 
 
 # --- rows that pass as they are -------------------------------------------------------------------------
