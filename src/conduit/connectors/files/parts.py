@@ -19,7 +19,7 @@ DRAFT = "part"
 PART_BYTES = 512 << 20
 """A part that has grown to this size is closed, and the next one begins."""
 
-_GROUP_ROWS, _GROUP_BYTES = 1 << 20, 64 << 20
+_GROUP_ROWS, _GROUP_BYTES = 1 << 20, 32 << 20
 """A row group is written when so many rows, or so many bytes of Arrow data, have come."""
 
 
