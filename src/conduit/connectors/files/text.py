@@ -22,6 +22,8 @@ _ZONE = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _HEX = r"(?:[0-9a-fA-F]{2})"
 _SECOND_DAY_US = -62_135_510_400_000_000  # before it a year is 0000, or may be for its offset
+_FIRST = 64
+"""Values that tell most types from the right one."""
 _EXACT_DIGITS = 15
 """Decimal digits that every double carries (C's DBL_DIG)."""
 
@@ -71,6 +73,7 @@ def infer(values: pa.StringArray) -> Typed:
         return Typed(pa.string())
     for candidate in _candidates(known):
         try:
+            parse_inferred(known.slice(0, _FIRST), candidate)  # Arrow fails slowly, value by value
             parse_inferred(known, candidate)
         except Misfit:
             continue
