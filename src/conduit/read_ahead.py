@@ -12,9 +12,10 @@ from typing import Self
 from conduit import interrupts
 from conduit.arrow import pa
 from conduit.errors import ConduitError
+from conduit.sizes import BytesQueue
 
-BATCHES_AHEAD = 4
-"""Batches that wait between the reading and the writing thread, at most."""
+BYTES_AHEAD = 32 << 20
+"""Bytes of batches that wait between the reading and the writing thread; the last batch may go beyond."""
 
 PATIENCE = 1.0
 """Seconds that a read gets to end by itself before it is broken off."""
@@ -24,7 +25,7 @@ GIVE_UP = 10.0
 
 
 class ReadAhead:
-    """Batches that threads read while another writes; at most BATCHES_AHEAD wait between them."""
+    """Batches that threads read while another writes; about BYTES_AHEAD wait between them."""
 
     def __init__(
         self, readers: Sequence[Callable[[], Iterator[pa.RecordBatch]]], cancel: Callable[[], None] | None = None
@@ -36,7 +37,7 @@ class ReadAhead:
             cancel: breaks off the reads that do not end by themselves.
         """
         self._cancel = cancel
-        self._queue: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+        self._queue = BytesQueue(BYTES_AHEAD)
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=[batches], name="conduit-read", daemon=True) for batches in readers

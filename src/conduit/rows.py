@@ -5,7 +5,7 @@ Only Arrow batches pass here; no row becomes a Python object.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -155,14 +155,6 @@ class Stream:
         count = batch.num_rows
         batch = batch.append_column(RUN_ID, pa.repeat(pa.scalar(self._run_id), count))
         return batch.append_column(LOADED_AT, pa.repeat(pa.scalar(self._loaded_at, pa.timestamp("us", "UTC")), count))
-
-
-def sliced(batches: Iterator[pa.RecordBatch], rows: int | None) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of at most `rows`; no value is copied."""
-    for batch in batches:
-        size = rows or batch.num_rows or 1
-        for start in range(0, batch.num_rows, size):
-            yield batch.slice(start, size)
 
 
 def with_metadata(schema: pa.Schema) -> pa.Schema:

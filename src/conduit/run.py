@@ -46,13 +46,14 @@ from conduit.report import Report, ResourceReport
 if TYPE_CHECKING:
     import random
 
-    from conduit import checkpoints, commits, read_ahead, rows
+    from conduit import checkpoints, commits, read_ahead, rows, sizes
     from conduit.executors import threads
     from conduit.executors.threads import Pieces, Splits
     from conduit.rows import Stream
 else:  # what moves rows, or tries again: a run with nothing new does neither
     checkpoints, commits, read_ahead = late("conduit.checkpoints"), late("conduit.commits"), late("conduit.read_ahead")
     random, rows, threads = late("random"), late("conduit.rows"), late("conduit.executors.threads")
+    sizes = late("conduit.sizes")
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -283,7 +284,7 @@ def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterato
     """All batches of the session, split after split, ready for the write. Runs in the reading thread."""
     splits = session.splits()
     for split in splits:
-        for batch in rows.sliced(session.read(split), batch_size):
+        for batch in sizes.cut(session.read(split), batch_size):
             ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and len(splits) > 1)
             if ready.num_rows:
                 yield ready

@@ -104,6 +104,7 @@ class _Shape:
         self.schema = sanitize_column_names(metadata.schema())
         self.arrow = schema_to_pyarrow(self.schema, include_field_ids=True)
         self.options = parquet_options(properties)
+        self.dictionaries = [one.name for one in self.arrow if _is_text(one.type)]
         self.sorted = sort_order(metadata) is not None
         self.target = _number(
             properties,
@@ -259,7 +260,11 @@ class _Lane:
             path = self.shape.next_path(self.partition)
             stream = self.shape.io.new_output(path).create(overwrite=True)
             parquet = pq.ParquetWriter(
-                cast("IO[Any]", stream), self.shape.arrow, store_decimal_as_integer=True, **self.shape.options
+                cast("IO[Any]", stream),
+                self.shape.arrow,
+                use_dictionary=cast("bool", self.shape.dictionaries or False),
+                store_decimal_as_integer=True,
+                **self.shape.options,
             )
             self.file = _OpenFile(path, stream, parquet)
         return self.file
@@ -272,6 +277,12 @@ def _refuse_other_formats(properties: dict[str, str]) -> None:
             f"the table's data files are to be {wanted}, and only Parquet can be written",
             hint=f"set the table property {TableProperties.WRITE_FILE_FORMAT} to parquet",
         )
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    """Only texts get dictionaries: numbers and times are hashed for nothing, and compress better without."""
+    is_ = pa.types
+    return any(fits(type_) for fits in (is_.is_string, is_.is_large_string, is_.is_binary, is_.is_large_binary))
 
 
 def _number(properties: dict[str, str], name: str, default: int) -> int:

@@ -113,3 +113,27 @@ def test_a_declared_type_is_read_as_it_is_usually_written(
     parsed = text.parse_declared(texts(value, None), type_, connection)
     assert str(parsed[0].as_py()) == expected
     assert parsed[1].as_py() is None
+
+
+_SPELLINGS = [
+    "0", "-0", "00", "7", "-7", "007", "+7", " 7", "7 ", "0x1F", "9223372036854775807", "9223372036854775808",
+    "true", "false", "TRUE", "t", "1", "", "2020-01-01", "2020-01-01 10", "2020-01-01T10:20", "2020-01-01 10:20:30",
+    "2020-01-01T10:20:30", "2020-01-01 102030", "2020-01-01 10:20:30.", "2020-01-01 10:20:30.1",
+    "2020-01-01 10:20:30.123456", "2020-01-01 10:20:30.1234567", "0000-12-31 10:20:30", "0001-01-01 00:00:00",
+    "0001-01-01 00:00:00+05", "9999-12-31 23:59:59.999999", "2020-01-01 24:00:00", "2020-01-01t10:20:30",
+    *(f"2020-01-01 {clock}{zone}" for clock in ("10", "1020", "10:20", "10:20:30", "102030", "10:20:30.5")
+      for zone in ("Z", "z", "+00", "+0530", "+05:30", "-05", "+5", " +00", "+05:30:00")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("alteration", ["{}", "{}0", "0{}", "-{}", "{} ", "{}é"])
+def test_the_quick_look_at_a_column_takes_nothing_that_the_pattern_refuses(alteration: str) -> None:
+    candidates = [one for one in text._candidates(pa.array(["1.5"])) if not pa.types.is_decimal(one.type)]
+    taken = 0
+    for spelling in (alteration.format(one) for one in _SPELLINGS):
+        for candidate in candidates:
+            values = pa.array([spelling, None], pa.string())
+            if text._parsed_quickly(values, candidate.type) is not None:
+                text._require_form(values, candidate.form)
+                taken += 1
+    assert taken or alteration not in ("{}", "{}0")

@@ -22,7 +22,8 @@ from conduit.contract import CURSOR_TEXT, Session, Split, Staged, SupportsCancel
 from conduit.errors import InternalError
 from conduit.positions import Position, highest
 from conduit.read_ahead import ReadAhead, end
-from conduit.rows import CursorColumn, Stream, sliced
+from conduit.rows import CursorColumn, Stream
+from conduit.sizes import cut
 from conduit.splits import Range
 
 
@@ -215,7 +216,7 @@ class Splits:
         stream = self._new_stream()
         with self._guard:
             self._streams.append(stream)
-        for batch in sliced(self._session.read(split), self._batch_size):
+        for batch in cut(self._session.read(split), self._batch_size):
             if self._stopped.is_set():
                 raise InternalError("a thread went on reading after the run had stopped")
             ready = stream.pass_on(batch, nulls_follow=split.name == ROWS and self._nulls_follow)

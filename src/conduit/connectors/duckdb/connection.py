@@ -30,6 +30,9 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
 }
+_SESSION = "SET TimeZone = 'UTC'; SET enable_progress_bar = false"
+"""What every connection sets; a progress bar would be written into the output of the command."""
+
 _ROWS = "_conduit_rows"
 _HOLDER = re.compile(r"Conflicting lock is held in (.*) \(PID (\d+)\)")
 _KINDS: tuple[tuple[tuple[str, ...], type[ConduitError], str], ...] = (
@@ -84,7 +87,7 @@ class Database:
     def beside(self, doing: str) -> Database:
         """Another connection to the same file, with a transaction of its own."""
         other = Database(self._opened.cursor(), self.name, doing)
-        other.rows("SET TimeZone = 'UTC'")
+        other.rows(_SESSION)
         return other
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
@@ -190,7 +193,7 @@ def connect(name: str, path: Path, doing: str, *, memory_limit: str, write: bool
         raise translated(f"{name}: open {path}", error) from error
     database = Database(opened, name, doing)
     database.rows(f"SET memory_limit = '{memory_limit}'")
-    database.rows("SET TimeZone = 'UTC'")
+    database.rows(_SESSION)
     return database
 
 

@@ -23,6 +23,7 @@ from conduit.contract import Described, Estimate, Read, Split, Until
 from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.positions import CursorType, Position, cursor
 from conduit.query import Bounds, Composed, compose
+from conduit.sizes import FETCH_ROWS, joined
 from conduit.sums import Summing, forms_of
 
 _MINIMUM: dict[str, str] = {
@@ -210,8 +211,9 @@ class DuckdbSession:
 
     def _batches(self, text: str, values: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
         schema = self._relation.schema  # asked for before the stream: one statement at a time
-        with self._database.stream(text, values, self._read.batch_size or BATCH_ROWS) as reader:
-            while (batch := self._next(reader)) is not None:
+        rows = self._read.batch_size or BATCH_ROWS
+        with self._database.stream(text, values, min(rows, FETCH_ROWS)) as reader:
+            for batch in joined(self._fetched(reader), rows):
                 yield self._typed(batch, schema)
 
     def summing(self, schema: pa.Schema, cursor: str | None) -> Summing | str:
@@ -238,9 +240,9 @@ class DuckdbSession:
         """Break off the read."""
         self._database.interrupt()
 
-    def _next(self, reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    def _fetched(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         with self._database.mapped():
-            return next(iter(reader), None)
+            yield from reader
 
     def _typed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         typed = [

@@ -12,6 +12,8 @@ from typing import TextIO, cast
 from conduit.connectors.files.config import CsvSourceConnection
 from conduit.connectors.files.reader import codec_of, opened
 
+_HEADER = 1 << 16
+
 MAX_LINE = 8 << 20
 """Length of the longest line that is taken; longer ones are an error with their line."""
 
@@ -23,10 +25,18 @@ def first_record(path: Path, dialect: CsvSourceConnection) -> list[str] | None:
         csv.Error, UnicodeError, OSError: it cannot be read, or is longer than MAX_LINE.
     """
     with closing(_text(path, dialect)) as text:
-        start = text.read(MAX_LINE)
+        start = text.read(_HEADER)
+        if len(start) == _HEADER and not _is_plain_line(start, dialect):
+            start += text.read(MAX_LINE - _HEADER)
     if len(start) == MAX_LINE and "\n" not in start and "\r" not in start:
         raise csv.Error("the first line is too long")
     return next((record for _, record in _records(io.StringIO(start, newline=""), dialect)), None)
+
+
+def _is_plain_line(start: str, dialect: CsvSourceConnection) -> bool:
+    """Whether the first line ends in `start`, and nothing in it is quoted or escaped, so that it is a record."""
+    line = start.partition("\n")[0]
+    return len(line) < len(start) and dialect.quote not in line and dialect.escape not in line
 
 
 def line_of(path: Path, dialect: CsvSourceConnection, row: int, *, one_column: bool) -> int | str:

@@ -17,6 +17,7 @@ from conduit.connectors.files.csv_scan import scan
 from conduit.connectors.files.failures import reading
 from conduit.connectors.files.listing import Found
 from conduit.connectors.files.reader import (
+    SAMPLE_BYTES,
     SAMPLE_ROWS,
     chosen,
     codec_of,
@@ -127,14 +128,16 @@ class CsvReader:
 
     def _sample(self, names: Sequence[str]) -> dict[str, pa.ChunkedArray[pa.StringScalar]]:
         chunks: dict[str, list[AnyArray]] = {name: [] for name in names}
-        left = SAMPLE_ROWS
+        left, room = SAMPLE_ROWS, SAMPLE_BYTES
         for file in self._files:
             for batch in self._text(file, None, limit=left):
                 self._refuse_other_delimiter(file, batch)
-                left -= batch.num_rows
+                left, room = left - batch.num_rows, room - batch.nbytes
                 for name in batch.schema.names:
                     chunks[name].append(batch.column(name))
-            if left <= 0:
+                if room <= 0:
+                    break
+            if left <= 0 or room <= 0:
                 break
         return {name: pa.chunked_array(found, pa.string()) for name, found in chunks.items()}
 

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from conduit.arrow import AnyArray, pa
+from conduit.sizes import FETCH_ROWS, joined
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -36,7 +37,7 @@ def connect(spill: Path | None = None, memory: str | None = None) -> Connection:
     if memory is not None:
         config["memory_limit"] = memory
     connection = duckdb.connect(":memory:", config=config)
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     return connection
 
 
@@ -69,11 +70,9 @@ def batches(connection: Connection, sql: str, rows: int) -> Iterator[pa.RecordBa
     """The rows of a query as a stream of batches of at most `rows` rows; other queries may run meanwhile."""
     with (
         closing(connection.cursor()) as cursor,
-        closing(pa.RecordBatchReader.from_stream(cursor.sql(sql))) as reader,
+        closing(cursor.sql(sql).to_arrow_reader(min(rows, FETCH_ROWS))) as reader,
     ):
-        for batch in reader:
-            for start in range(0, batch.num_rows, rows):
-                yield batch.slice(start, rows)
+        yield from joined(iter(reader), rows)
 
 
 def computed(connection: Connection, expression: str, values: AnyArray) -> AnyArray:

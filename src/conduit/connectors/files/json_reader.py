@@ -19,6 +19,7 @@ from conduit.connectors.files.config import JsonSourceConnection
 from conduit.connectors.files.failures import reading
 from conduit.connectors.files.listing import Found
 from conduit.connectors.files.reader import (
+    SAMPLE_BYTES,
     SAMPLE_ROWS,
     chosen,
     codec_of,
@@ -166,15 +167,17 @@ class JsonReader:
     @cached_property
     def _sample(self) -> pa.StringArray:
         found: list[AnyArray] = []
-        left = SAMPLE_ROWS
+        left, room = SAMPLE_ROWS, SAMPLE_BYTES
         for file in self._files:
             first = 0
             for records in self._records(file, limit=left):
                 self._refuse_odd(file, first, records, None)
                 found.append(records)
-                first += len(records)
+                first, room = first + len(records), room - records.nbytes
+                if room <= 0:
+                    break
             left -= first
-            if left <= 0:
+            if left <= 0 or room <= 0:
                 break
         return cast("pa.StringArray", pa.chunked_array(found, pa.string()).combine_chunks())
 

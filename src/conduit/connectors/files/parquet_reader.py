@@ -15,9 +15,13 @@ from conduit.connectors.files.listing import Found
 from conduit.connectors.files.reader import chosen, counted_nulls, in_schema, refuse_unknown
 from conduit.errors import DataError
 from conduit.schemas import cast as cast_column
+from conduit.sizes import BATCH_BYTES, joined
 
 _BUFFER = 1 << 20
 """Bytes that are read at a time, so that a large row group does not have to fit into memory."""
+
+_LOOKED_AT = 256
+"""Rows by which the width of a row group is measured."""
 
 
 class ParquetReader:
@@ -62,7 +66,7 @@ class ParquetReader:
         with reading(self._source, file.name), self._opened(file) as content:
             whole = names == schema.names
             groups = self._row_groups(file, content, predicate if whole else None)
-            for batch in content.iter_batches(self._rows, row_groups=groups, columns=names):
+            for batch in joined(self._fetched(content, groups, names), self._rows):
                 arrays = {name: self._as_declared(file, batch.column(name), schema.field(name)) for name in names}
                 yield in_schema(arrays, schema, batch.num_rows)
 
@@ -92,6 +96,12 @@ class ParquetReader:
             with reading(self._source, file.name), self._opened(file) as content:
                 found[file] = content.schema_arrow
         return found
+
+    def _fetched(self, content: pq.ParquetFile, groups: Sequence[int], names: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of these row groups, in batches that the width of the rows allows."""
+        for group in groups:
+            rows = min(self._rows, _fitting(content, group, names))
+            yield from content.iter_batches(rows, row_groups=[group], columns=names)
 
     def _row_groups(self, file: Found, content: pq.ParquetFile, predicate: ds.Expression | None) -> list[int]:
         """The row groups that can hold a row for which the predicate is true."""
@@ -137,3 +147,15 @@ class ParquetReader:
             return cast_column(column, field.type, field.name)
         except DataError as error:
             raise DataError(f"{self._source}: {file.name}: {error.message}", hint=error.hint) from error
+
+
+def _fitting(content: pq.ParquetFile, group: int, names: list[str]) -> int:
+    """How many rows of a row group make a batch, by its first rows and by what its footer says.
+
+    The footer alone does not know how wide the values of a dictionary are once they stand in every row.
+    """
+    footer = content.metadata.row_group(group)
+    first = next(content.iter_batches(_LOOKED_AT, row_groups=[group], columns=names), None)
+    seen = first.nbytes // max(first.num_rows, 1) if first is not None else 0
+    width = max(seen, footer.total_byte_size // max(footer.num_rows, 1) if len(names) == footer.num_columns else 0, 1)
+    return max(1, BATCH_BYTES // width)

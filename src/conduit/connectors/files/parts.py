@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, cast
 
 from conduit.arrow import pa, pq
 from conduit.connectors.files import disk, duck, encode
+from conduit.schemas import is_text, storage
 
 PartFormat = Literal["parquet", "csv", "ndjson"]
 
@@ -19,7 +20,7 @@ DRAFT = "part"
 PART_BYTES = 512 << 20
 """A part that has grown to this size is closed, and the next one begins."""
 
-_GROUP_ROWS, _GROUP_BYTES = 1 << 20, 64 << 20
+_GROUP_ROWS, _GROUP_BYTES = 1 << 20, 32 << 20
 """A row group is written when so many rows, or so many bytes of Arrow data, have come."""
 
 
@@ -66,10 +67,20 @@ class Sink(Protocol):
 
 
 class ParquetSink:
-    """Rows -> row groups, compressed with zstd, with a checksum a page; the Arrow schema is stored."""
+    """Rows -> row groups, compressed with zstd, with a checksum a page; the Arrow schema is stored.
+
+    Only texts get dictionaries: numbers and times are hashed for nothing, and zstd makes them smaller without.
+    """
 
     def __init__(self, stream: BinaryIO, layout: Layout) -> None:
-        self._writer = pq.ParquetWriter(stream, layout.schema, compression="zstd", write_page_checksum=True)
+        self._writer = pq.ParquetWriter(
+            stream,
+            layout.schema,
+            compression="zstd",
+            use_dictionary=cast("bool", [field.name for field in layout.schema if _repeats(field.type)] or False),
+            store_decimal_as_integer=True,
+            write_page_checksum=True,
+        )
         self._held: list[pa.RecordBatch] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -93,6 +104,12 @@ class ParquetSink:
         if self._held:
             self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=_GROUP_ROWS)
         self._held = []
+
+
+def _repeats(type_: pa.DataType) -> bool:
+    """Whether values of a type are long, and often the same."""
+    plain = storage(type_)
+    return is_text(plain) or pa.types.is_binary(plain) or pa.types.is_large_binary(plain)
 
 
 class LineSink:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 20_480
 """Rows from which types are inferred, over all files of a read, in the order of their names."""
 
+SAMPLE_BYTES = 32 << 20
+"""Size that the sample may have: of wide rows fewer are looked at."""
+
 Codec = Literal["gzip", "zstd"]
 _CODECS: Mapping[str, Codec] = {".gz": "gzip", ".zst": "zstd"}
 _CHUNK = 1 << 20

@@ -21,6 +21,9 @@ _CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
 _ZONE = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _HEX = r"(?:[0-9a-fA-F]{2})"
+_SECOND_DAY_US = -62_135_510_400_000_000  # before it a year is 0000, or may be for its offset
+_FIRST = 64
+"""Values that tell most types from the right one."""
 _EXACT_DIGITS = 15
 """Decimal digits that every double carries (C's DBL_DIG)."""
 
@@ -70,6 +73,7 @@ def infer(values: pa.StringArray) -> Typed:
         return Typed(pa.string())
     for candidate in _candidates(known):
         try:
+            parse_inferred(known.slice(0, _FIRST), candidate)  # Arrow fails slowly, value by value
             parse_inferred(known, candidate)
         except Misfit:
             continue
@@ -104,13 +108,57 @@ def parse_inferred(values: pa.StringArray, typed: Typed) -> AnyArray:
     Raises:
         Misfit: the type would print a value in another way.
     """
+    quick = _parsed_quickly(values, typed.type)
+    if quick is not None:
+        return quick
     _require_form(values, typed.form)
     parsed = _parsed(values, typed.type, lambda array: array.cast(typed.type))
     if pa.types.is_floating(typed.type):
         _require_exact_doubles(values, parsed)
-    if pa.types.is_decimal(typed.type):
+    if pa.types.is_decimal(typed.type) and pc.any(pc.equal(parsed, pa.scalar(0).cast(typed.type))).as_py():
         _refuse(values, pc.match_substring_regex(values, r"^-[0.]*$"))  # -0.00 would lose its sign
     return parsed
+
+
+def _parsed_quickly(values: pa.StringArray, type_: pa.DataType) -> AnyArray | None:
+    """The values where a look at a few characters, after Arrow has parsed them, proves their form.
+
+    None: this does not tell; the pattern does.
+    """
+    kinds = (
+        (pa.types.is_boolean, _quick_booleans),
+        (pa.types.is_integer, _quick_integers),
+        (pa.types.is_timestamp, _quick_times),
+    )
+    try:
+        return next((quick(values, type_) for is_kind, quick in kinds if is_kind(type_)), None)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _quick_booleans(values: pa.StringArray, type_: pa.DataType) -> AnyArray | None:
+    del type_
+    true = pc.equal(values, pa.scalar("true"))
+    return true if pc.all(pc.or_(true, pc.equal(values, pa.scalar("false")))).as_py() else None
+
+
+def _quick_integers(values: pa.StringArray, type_: pa.DataType) -> AnyArray | None:
+    """Arrow takes digits with a minus, which are as they would be printed unless they begin with a zero."""
+    parsed = values.cast(type_)
+    zero = pc.starts_with(values, pattern="0")
+    longer = pc.greater(pc.binary_length(values), pa.scalar(1, pa.int32()))
+    odd = pc.or_(pc.and_(zero, longer), pc.starts_with(values, pattern="-0"))
+    return None if pc.any(odd).as_py() else parsed
+
+
+def _quick_times(values: pa.StringArray, type_: pa.DataType) -> AnyArray | None:
+    """Arrow takes ISO-8601 with up to six digits after the second; here minutes and seconds are there for sure."""
+    parsed = values.cast(type_)
+    colons = pc.binary_slice(values.cast(pa.binary()), start=13, stop=17, step=3)
+    whole = pc.all(pc.equal(colons, pa.scalar(b"::"))).as_py()
+    first = pc.min(parsed.cast(pa.int64()))
+    early = first.is_valid and first.as_py() <= _SECOND_DAY_US
+    return parsed if whole and not early else None
 
 
 def _require_exact_doubles(values: pa.StringArray, parsed: AnyArray) -> None:

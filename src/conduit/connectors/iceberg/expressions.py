@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
-import sqlglot
-from sqlglot import exp
 
 from conduit.errors import ConfigError
+from conduit.late import late
+
+if TYPE_CHECKING:
+    import sqlglot
+    from sqlglot import exp
+else:
+    sqlglot, exp = late("sqlglot"), late("sqlglot.expressions")
 
 
 def expressions(table: str, update: Mapping[str, str], columns: Mapping[str, Sequence[str]]) -> dict[str, pl.Expr]:

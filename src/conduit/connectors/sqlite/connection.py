@@ -23,8 +23,8 @@ from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, Da
 Access = Literal["ro", "rw", "rwc"]
 """How the file is opened: to read, to write, to write and create."""
 
-BATCH_ROWS = 8192
-"""Rows of a batch unless told otherwise; ADBC reads as fast with 1024 as with 65536."""
+BATCH_ROWS = 2048
+"""Rows of a batch unless told otherwise; ADBC reads as fast with 1024 as with 65536, and knows no bound in bytes."""
 
 _NOISE = re.compile(r"^(?:[A-Z_]+: )?(?:\[SQLite\] )?(?:Failed to \w+ query: |failed to execute: )?")
 _LOCKED = ("database is locked", "database table is locked", "database schema is locked")
