@@ -5,6 +5,7 @@ Nothing of them is ever installed beside conduit. The versions are pinned, so th
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "ingestr": ("ingestr<1",),
     "sling": ("sling",),
     "conduit-core": ("conduit-core==1.1.2",),
-    "iceframe": ("iceframe==0.14.0",),
+    "iceframe": ("iceframe==0.14.0", "pyiceberg[sql-sqlite]==0.12.*"),
     "duckdb": ("duckdb==1.5.5", "duckdb-extensions==1.5.*", "duckdb-extension-postgres-scanner==1.5.5"),
 }  # fmt: skip
 """What is installed for a tool. ingestr 1 and sling load their program from elsewhere when they first run. DuckDB's
@@ -84,6 +85,12 @@ class Environments:
 
     def _stamp(self, tool: str) -> Path:
         return self.folder / tool / "packages.txt"
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """The environment of a command: a home of its own, and nothing that calls home."""
+    own = {"HOME": str(folder), "RUNTIME__DLTHUB_TELEMETRY": "false", "DISABLE_TELEMETRY": "true"}
+    return {**os.environ, **own}
 
 
 def versions(python: Path, names: tuple[str, ...]) -> dict[str, str]:

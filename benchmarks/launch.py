@@ -54,6 +54,7 @@ def main(result: str, log: str, timeout: str, *command: str) -> None:
     late: list[bool] = []
     with Path(log).open("wb") as out:
         began = time.perf_counter()
+        # A command that is not there ends this process with its error, which the runner tells.
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
 
         def kill() -> None:

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from collections.abc import Callable
 
-from benchmarks.environments import ROOT
+from benchmarks.environments import ROOT, surroundings
 from benchmarks.rows import COLUMNS, in_duckdb, in_iceberg, in_parquet, in_postgres, psql
 from benchmarks.scenario import Found, Participant, Turn
 
@@ -22,7 +22,7 @@ def run(command: Callable[[Turn], list[str]]) -> Callable[[Turn], None]:
     """The command itself as a preparation that is not measured."""
 
     def first(turn: Turn) -> None:
-        subprocess.run(command(turn), cwd=turn.folder, check=True, capture_output=True)
+        subprocess.run(command(turn), check=True, capture_output=True, cwd=turn.folder, env=surroundings(turn.folder))
 
     return first
 

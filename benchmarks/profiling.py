@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environments import DEFAULT, ROOT, Environments
+from benchmarks.environments import DEFAULT, Environments
 from benchmarks.limits import script
 from benchmarks.machine import commit, machine
 from benchmarks.report import PAGE, head, row
@@ -31,7 +32,6 @@ USUAL = ("pg-to-pg", "pg-to-iceberg", "nothing-new")
 TOP = 12
 PHASES = (
     ("waiting for the other thread", ("threading.py:wait", "queue.py:get", "queue.py:put")),
-    ("import", ("importlib",)),
     ("commit", (":commit", ":_commit", "marks.py", "commit.py", "marklog.py")),
     ("connect", ("connection.py", ":connect")),
     ("catalogue", ("catalogue.py", "relation.py", ":describe", "tables.py", "catalog")),
@@ -40,6 +40,10 @@ PHASES = (
     ("configuration", ("/config/",)),
 )
 """A look belongs to the first phase one of whose words is in a frame of this project, or in the innermost one."""
+BEFORE = re.compile(r".*/(src|site-packages|lib/python3\.\d+)/")
+WATCHER = "profiled.py"
+IDLE = ("interrupts.py:_listen", "thread.py:_worker")
+"""Threads that have nothing to do are not told."""
 Seen = list[tuple[str, list[str], int]]
 
 
@@ -93,13 +97,14 @@ def watched(ours: Participant, result: Path) -> Participant:
 def summed(seen: Seen) -> dict[str, Any]:
     """Milliseconds by thread: of each phase, and of the functions of this project in which most was spent."""
     threads: dict[str, Any] = {}
-    for thread in dict.fromkeys(one for one, _, _ in seen):
+    for thread in sorted({one for one, _, _ in seen}):
         phases: Counter[str] = Counter()
         entries: Counter[str] = Counter()
-        for _, frames, spent in (one for one in seen if one[0] == thread):
+        for _, frames, spent in (one for one in seen if one[0] == thread and not one[1][0].endswith(IDLE)):
             phases[phase(frames)] += spent
             entries[entry(frames)] += spent
-        threads[thread] = {"phases": milliseconds(phases), "entries": milliseconds(entries, TOP)}
+        if phases:
+            threads[thread] = {"phases": milliseconds(phases), "entries": milliseconds(entries, TOP)}
     return threads
 
 
@@ -110,44 +115,42 @@ def milliseconds(counted: Counter[str], most: int | None = None) -> dict[str, fl
 
 def own(frames: list[str]) -> list[str]:
     """The frames of this project."""
-    return [frame for frame in frames if "/conduit/" in frame or "/iceframe/" in frame]
+    return [frame for frame in frames if short(frame).startswith(("conduit/", "iceframe/"))]
 
 
 def phase(frames: list[str]) -> str:
     """What the thread was doing."""
     innermost, *_ = frames
-    if any(innermost.endswith(word) for word in PHASES[0][1]):
+    if innermost.endswith(PHASES[0][1]):
         return PHASES[0][0]
-    if any("<frozen importlib" in frame for frame in frames):
+    if importing(frames):
         return "import"
-    shown = [short(frame) for frame in own(frames)]
-    for frame in shown:
-        for name, words in PHASES[2:]:
-            if any(word in frame for word in words):
-                return name
-    return "other"
+    found = (name for frame in own(frames) for name, words in PHASES[1:] if any(one in short(frame) for one in words))
+    return next(found, "other")
 
 
 def entry(frames: list[str]) -> str:
-    """The innermost function of this project, and what it is in."""
-    if any("<frozen importlib" in frame for frame in frames):
-        outermost = next(place for place, frame in reversed(list(enumerate(frames))) if "<frozen importlib" in frame)
-        asking = frames[outermost + 1] if outermost + 1 < len(frames) else frames[outermost]
-        return f"imports of {short(asking)}"
-    innermost = frames[0]
+    """The innermost function of this project and the one of a library that it is in, or what is imported."""
+    if importing(frames):
+        modules = [frame for frame in reversed(frames) if frame.endswith(":<module>") and WATCHER not in frame]
+        foreign = [frame for frame in modules if not own([frame])]
+        [imported, *_] = [*foreign, *modules[::-1], frames[0]]
+        return f"import of {short(imported).partition('/')[0].removesuffix('.py:<module>')}"
     mine = own(frames)
     if not mine:
-        return short(innermost)
-    return short(mine[0]) if mine[0] == innermost else f"{short(mine[0])} → {short(innermost)}"
+        return short(frames[0])
+    return short(mine[0]) if mine[0] == frames[0] else f"{short(mine[0])} → {short(frames[0])}"
+
+
+def importing(frames: list[str]) -> bool:
+    """Whether a module is being loaded."""
+    return any(frame.startswith("<frozen importlib") for frame in frames)
 
 
 def short(frame: str) -> str:
     """A frame without the folders before its package."""
     file, _, function = frame.rpartition(":")
-    for mark in ("/src/", "site-packages/", "lib/python"):
-        if mark in file:
-            file = file.rpartition(mark)[2]
-    return f"{file.removeprefix(str(ROOT))}:{function}"
+    return f"{BEFORE.sub('', file)}:{function}"
 
 
 # --- the page -------------------------------------------------------------------------------------------

@@ -132,9 +132,11 @@ def save_changes(turn: Turn) -> None:
 
 
 def save_csv(database: Database, table: str, file: Path) -> None:
-    """A table as CSV with a header."""
+    """A table as CSV with a header, its booleans as true and false."""
+    columns = ", ".join(f"{name}::text" if kind == "boolean" else name for name, kind in COLUMNS.items())
+    query = f"SELECT {columns} FROM {table} ORDER BY id"
     with file.open("wb") as out:
-        subprocess.run(psql(database, "-c", f"COPY {table} TO STDOUT (FORMAT csv, HEADER)"), stdout=out, check=True)
+        subprocess.run(psql(database, "-c", f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)"), stdout=out, check=True)
 
 
 def save_arrow(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:

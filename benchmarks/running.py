@@ -6,7 +6,6 @@ One that fails, is late or gives a wrong result stops nobody else.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import psycopg2
 import pyarrow as pa
 from pyiceberg.exceptions import NoSuchTableError
 
-from benchmarks.environments import Cannot, Environments, last_line, require, versions
+from benchmarks.environments import Cannot, Environments, last_line, require, surroundings, versions
 from benchmarks.figures import Outcome, Taken
 from benchmarks.rows import KINDS, expected_amount, fill, program_of_psql, write_files
 from benchmarks.scenario import Found, Participant, Scenario, Turn
@@ -194,7 +193,7 @@ def measured(command: list[str], place: Turn, timeout: float) -> Taken:
     """
     result, log = place.folder / ".taken.json", place.folder / ".log"
     launch = [sys.executable, "-I", "-S", str(LAUNCH), str(result), str(log), str(timeout), *command]
-    subprocess.run(launch, cwd=place.folder, env=surroundings(place.folder), check=True)
+    subprocess.run(launch, cwd=place.folder, env=surroundings(place.folder), check=True, capture_output=True)
     found = json.loads(result.read_text())
     if found["late"]:
         raise Cannot(f"it was not done after {timeout:g} seconds")
@@ -207,12 +206,6 @@ def measured(command: list[str], place: Turn, timeout: float) -> Taken:
         largest_mb=found["largest"] / MEGABYTE,
         sum_mb=found["sum"] / MEGABYTE,
     )
-
-
-def surroundings(folder: Path) -> dict[str, str]:
-    """The environment of a command: a home of its own, and nothing that calls home."""
-    own = {"HOME": str(folder), "RUNTIME__DLTHUB_TELEMETRY": "false", "DISABLE_TELEMETRY": "true"}
-    return {**os.environ, **own}
 
 
 def telling(text: str) -> str:

@@ -20,7 +20,10 @@ def rows() -> Any:
 
         folder, _, name = asked["source"].rpartition("/")
         files = filesystem(bucket_url=f"file://{folder}", file_glob=name)
-        return (files | read_csv_duckdb(chunk_size=100_000, use_pyarrow=True)).with_name("copied")
+        types = {"amount": "DECIMAL(12,2)", "local_at": "TIMESTAMP"}
+        found = (files | read_csv_duckdb(chunk_size=100_000, use_pyarrow=True, dtype=types)).with_name("copied")
+        found.apply_hints(columns={"local_at": {"data_type": "timestamp", "timezone": False}})
+        return found
     from dlt.sources.sql_database import sql_table
 
     incremental = dlt.sources.incremental("id") if asked["incremental"] else None

@@ -148,6 +148,33 @@ def test_every_scenario_has_a_name_of_its_own_and_ours_takes_part_in_each() -> N
             assert [one.role for one in scenario.participants][:2] == ["limit", "ours"], scenario.name
 
 
+# --- profiles -------------------------------------------------------------------------------------------
+
+READS = "/x/src/conduit/connectors/postgresql/reader.py:batches"
+IMPORTS = "/x/src/conduit/connectors/registry.py:load"
+
+
+def test_a_profile_tells_phases_and_the_functions_of_this_project() -> None:
+    module = "/v/lib/python3.11/site-packages/pyiceberg/catalog/__init__.py:<module>"
+    seen = [
+        ("main", ["/v/lib/python3.11/threading.py:wait", "/x/src/conduit/read_ahead.py:_next"], 1_000),
+        ("main", [module, "<frozen importlib._bootstrap>:_load", IMPORTS], 5_000),
+        ("main", ["/v/lib/python3.11/site-packages/adbc/dbapi.py:fetch", READS], 3_000),
+        ("reading", ["/x/src/conduit/interrupts.py:_listen"], 9_000),
+    ]
+    found = profiling.summed(seen)
+    assert found == {
+        "main": {
+            "phases": {"import": 5, "read": 3, "waiting for the other thread": 1},
+            "entries": {
+                "import of pyiceberg": 5,
+                "conduit/connectors/postgresql/reader.py:batches → adbc/dbapi.py:fetch": 3,
+                "conduit/read_ahead.py:_next → threading.py:wait": 1,
+            },
+        }
+    }
+
+
 # --- from end to end ------------------------------------------------------------------------------------
 
 
