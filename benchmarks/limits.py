@@ -22,7 +22,10 @@ def run(command: Callable[[Turn], list[str]]) -> Callable[[Turn], None]:
     """The command itself as a preparation that is not measured."""
 
     def first(turn: Turn) -> None:
-        subprocess.run(command(turn), check=True, capture_output=True, cwd=turn.folder, env=surroundings(turn.folder))
+        where, patience = turn.folder, 900
+        subprocess.run(
+            command(turn), check=True, capture_output=True, cwd=where, env=surroundings(where), timeout=patience
+        )
 
     return first
 

@@ -6,6 +6,8 @@ One that fails, is late or gives a wrong result stops nobody else.
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,11 @@ LAUNCH = Path(__file__).with_name("launch.py")
 MEGABYTE = 1 << 20
 LONG = 45.0
 """A peer whose turn took longer than this many seconds takes part once."""
+OTHERS_END = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+"""A tool that was killed may have left a statement at work, and its locks."""
 FAILURES = (
     Cannot, RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error, duckdb.Error, pa.ArrowException,
     NoSuchTableError,
@@ -51,7 +58,9 @@ class Places:
     def of(self, rows: int) -> Database:
         """A database with so many rows that all share; made once."""
         if rows not in self.made:
-            self.made[rows] = self.stack.enter_context(self.own(rows))
+            database = self.stack.enter_context(self.server.database())
+            fill(database, rows)
+            self.made[rows] = database
         return self.made[rows]
 
     def files(self, rows: int) -> Path:
@@ -64,10 +73,15 @@ class Places:
 
     @contextmanager
     def own(self, rows: int) -> Iterator[Database]:
-        """A database with the rows that nobody else uses."""
-        with self.server.database() as database:
-            fill(database, rows)
-            yield database
+        """A copy of that database that nobody else uses."""
+        shared = self.of(rows)
+        clear(shared)
+        everything, name = Database(self.server, "postgres"), f"bench_{secrets.token_hex(6)}"
+        everything.execute(f"CREATE DATABASE {name} TEMPLATE {shared.name}")
+        try:
+            yield Database(self.server, name)
+        finally:
+            everything.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +146,7 @@ class Seat:
         try:
             self._turn(number)
         except FAILURES as error:
-            self.outcome.cannot = why(error)
+            self.outcome.cannot = self._without_places(why(error))
 
     def _turn(self, number: int) -> None:
         place = self._seated(number)
@@ -140,7 +154,11 @@ class Seat:
         patience = self.wanted.timeout * (1 if self.participant.role == "peer" else 4)
         self.outcome.taken.append(measured(self.participant.command(place), place, patience))
         if self.participant.found is not None and not self.outcome.wrong:
-            self.outcome.wrong = problems(self.scenario, self.participant.found, place)
+            self.outcome.wrong = self._without_places(problems(self.scenario, self.participant.found, place))
+
+    def _without_places(self, said: str) -> str:
+        """The words of an error without the folder of this run, which would be another one the next time."""
+        return said.replace(str(self.places.folder), "…")
 
     def _seated(self, number: int) -> Turn:
         """The place of a turn: a new one, or the one that goes on."""
@@ -173,12 +191,14 @@ def version_of(package: str, python: Path) -> str:
     """The version of a package, of psql or of Python."""
     if package in {"psql", "python"}:
         program = program_of_psql() if package == "psql" else str(python)
-        return require([program, "--version"]).split("(")[0].split()[-1]
+        found = re.search(r"\d+(\.\d+)+", require([program, "--version"]))
+        return found[0] if found else ""
     return versions(python, (package,))[package] if package else ""
 
 
 def clear(database: Database) -> None:
     """Take away what participants leave in the database that they share."""
+    database.execute(OTHERS_END)
     database.execute("DROP TABLE IF EXISTS copied, _conduit_state, _conduit_state_log")
     database.execute("DROP SCHEMA IF EXISTS lake, lake_staging CASCADE")
     database.execute("CREATE SCHEMA lake")
