@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -39,8 +39,8 @@ OTHERS_END = (
 )
 """A tool that was killed may have left a statement at work, and its locks."""
 FAILURES = (
-    Cannot, RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error, duckdb.Error, pa.ArrowException,
-    NoSuchTableError,
+    Cannot, RuntimeError, OSError, ValueError, ArithmeticError, LookupError, subprocess.SubprocessError,
+    psycopg2.Error, duckdb.Error, pa.ArrowException, NoSuchTableError,
 )  # fmt: skip
 """What a participant can do wrong without ending the run of all."""
 
@@ -81,7 +81,9 @@ class Places:
         try:
             yield Database(self.server, name)
         finally:
-            everything.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            # One that cannot be dropped goes with the server; the other scenarios go on.
+            with suppress(psycopg2.Error):
+                everything.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @dataclass(frozen=True, kw_only=True)

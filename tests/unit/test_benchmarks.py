@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks import picture, profiling, report, results
+from benchmarks.environments import Environments
 from benchmarks.figures import Outcome, Taken, paired
 from benchmarks.results import Result
-from benchmarks.rows import KINDS, expected_amount, kind_of
-from benchmarks.running import compared, telling
-from benchmarks.scenario import Found, Goal, Role
+from benchmarks.rows import KINDS, expected_amount, in_postgres, kind_of
+from benchmarks.running import Places, Wanted, compared, outcomes, telling
+from benchmarks.scenario import Found, Goal, Participant, Role, Scenario, Turn
 from benchmarks.scenarios import SCENARIOS
 from tests.support.pages import ROOT
+from tests.support.postgres import server
 
 
 def taken(round_: int, seconds: float, mb: float = 10) -> Taken:
@@ -176,6 +180,33 @@ def test_a_profile_tells_phases_and_the_functions_of_this_project() -> None:
 
 
 # --- from end to end ------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(120)
+def test_one_that_fails_or_is_late_or_holds_nothing_does_not_stop_the_others(tmp_path: Path) -> None:
+    def participant(name: str, role: Role, code: str, found: Callable[[Turn], Found] | None = None) -> Participant:
+        command = [sys.executable, "-c", code]
+        return Participant(name=name, role=role, command=lambda _: command, found=found)
+
+    scenario = Scenario(
+        name="odd",
+        title="odd",
+        participants=(
+            participant("limit", "limit", "pass"),
+            participant("fails", "ours", "raise SystemExit('error: no such thing')"),
+            participant("late", "peer", "import time; time.sleep(60)"),
+            participant("empty", "peer", "pass", in_postgres),
+            participant("last", "peer", "pass"),
+        ),
+    )
+    with server() as running, ExitStack() as stack:
+        places = Places(running, tmp_path, Environments(tmp_path), stack)
+        found = outcomes(scenario, Wanted(rows=100, rounds=2, timeout=1), places, print)
+    limit, fails, late, empty, last = found
+    assert fails.cannot == "error: no such thing"
+    assert late.cannot == "it was not done after 1 seconds"
+    assert empty.wrong.startswith("no result: ")
+    assert [len(one.taken) for one in (limit, fails, late, empty, last)] == [2, 0, 0, 2, 2]
 
 
 @pytest.mark.timeout(120)
