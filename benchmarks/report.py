@@ -69,6 +69,8 @@ def scenario(one: Result) -> Iterator[str]:
 def memory(results: dict[str, Result], wanted: MemoryGoal) -> Iterator[str]:
     """The largest process at each size, and how it grew from the first to the last that was measured."""
     sizes = [results[one] for one in wanted.scenarios if one in results]
+    if not sizes:
+        return
     yield "### Peak memory by rows, PostgreSQL → PostgreSQL"
     yield ""
     yield f"Goal: {wanted.at_most_mb:g} MB, and less than {wanted.growth:.0%} more with more rows."

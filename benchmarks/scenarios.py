@@ -208,7 +208,8 @@ SCENARIOS = (
     ),
     Scenario(
         name="size",
-        title="Installed size, with PostgreSQL, Arrow, Iceberg and DuckDB",
+        title="Installed size",
+        note="conduit is the core: Arrow, Polars, DuckDB, Iceberg. The extra `postgres` adds the drivers.",
         goal=Goal(at_most=300, unit="MB"),
         sizes=True,
         participants=(),

@@ -1,4 +1,4 @@
-"""How much disk an installation takes: what pip put into an environment, without pip itself."""
+"""How much disk an installation takes: an environment without pip itself."""
 
 from __future__ import annotations
 
@@ -55,9 +55,12 @@ def installed_anew(folder: Path, what: str) -> Path:
 
 
 def size_of(python: Path) -> int:
-    """Bytes of the packages of an environment."""
-    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(require([str(python), "-c", asked]).strip())
-    counted = [place for place in packages.iterdir() if not place.name.startswith(NOT_COUNTED)]
-    files = [file for place in counted for file in (place.rglob("*") if place.is_dir() else (place,))]
-    return sum(file.lstat().st_size for file in files if file.is_file())
+    """Bytes of all files of an environment: packages, programs, compiled modules."""
+    files = (file for file in python.parents[1].rglob("*") if not file.is_symlink() and file.is_file())
+    return sum(file.stat().st_size for file in files if not counted_out(file))
+
+
+def counted_out(file: Path) -> bool:
+    """Whether it belongs to pip and what comes with it."""
+    folders = file.parts[file.parts.index("site-packages") + 1 :] if "site-packages" in file.parts else ()
+    return bool(folders) and folders[0].startswith(NOT_COUNTED)
