@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 3
 
-.PHONY: demo test check format environment clean prove soak bench interop
+.PHONY: demo test check format environment clean prove soak bench bench-quick bench-profile interop
 
 environment: $(READY)
 
@@ -47,8 +47,18 @@ SEED    ?= $(shell date +%Y%m%d)
 soak: $(READY)
 	$(BIN)/python -m tests.proof.soak --minutes $(MINUTES) --seed $(SEED) $(if $(PART),--part '$(PART)')
 
+# Beside the limits and other tools; ONLY="pg-to-pg memory" for some scenarios, HUGE=1 for 20 M rows, PEERS= for the
+# folder of the others' environments. Writes benchmarks/results.json, docs/benchmarks.md and docs/benchmarks.svg.
+PEERS ?= build/peers
 bench: $(READY)
-	$(BIN)/python benchmarks/first_numbers.py
+	$(BIN)/python -m benchmarks.run --only "$(ONLY)" --peers $(PEERS) $(if $(HUGE),--huge)
+
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks.run --quick --only "$(ONLY)" --peers $(PEERS)
+
+# Where the time of SCENARIO goes, or of the usual ones; into docs/benchmarks.md too.
+bench-profile: $(READY)
+	$(BIN)/python -m benchmarks.profiling $(SCENARIO)
 
 # Other engines read what iceframe writes; they need versions of their own, so they get an environment of their own.
 INTEROP := .venv-interop

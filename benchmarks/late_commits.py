@@ -29,8 +29,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.first_numbers import machine
-from benchmarks.peers import PACKAGES, SETTINGS, Cannot, Environments, Setting, last_line
+from benchmarks.environments import PACKAGES, Cannot, Environments, last_line
+from benchmarks.machine import machine
+from benchmarks.peers import SETTINGS, Setting
 from tests.support.postgres import Database, Server, server
 
 WRITERS = 8

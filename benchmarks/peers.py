@@ -1,20 +1,15 @@
-"""The tools that `late_commits.py` compares: how each is installed, and its documented incremental settings."""
+"""The tools that `late_commits.py` compares, with their documented incremental settings."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tests.support.postgres import Database
-
-
-class Cannot(Exception):
-    """A tool does not run here; the message is its own."""
 
 
 @dataclass(frozen=True)
@@ -148,15 +143,6 @@ def conduit_core(mode: str) -> Setting:
     return Setting("conduit-core", mode, prepare)
 
 
-PACKAGES = {
-    "conduit": (),
-    "dlt": ("dlt[postgres,sql_database]", "sqlalchemy"),
-    "ingestr": ("ingestr<1",),
-    "sling": ("sling",),
-    "conduit-core": ("conduit-core",),
-}
-"""What is installed for a tool. ingestr 1 and sling load their program from elsewhere when they first run."""
-
 SETTINGS = [
     conduit("append"), conduit("merge"),
     dlt("append"), dlt("merge"), dlt("merge", lag=1000),
@@ -164,50 +150,3 @@ SETTINGS = [
     sling("append"), sling("merge"),
     conduit_core("append"), conduit_core("merge"),
 ]  # fmt: skip
-
-
-@dataclass
-class Environments:
-    """One virtual environment a tool, made at the first need."""
-
-    folder: Path
-    found: dict[str, tuple[Path, str]] = field(default_factory=dict)
-
-    def of(self, tool: str) -> tuple[Path, str]:
-        """The Python of a tool, and its version.
-
-        Raises:
-            Cannot: it cannot be installed.
-        """
-        if tool not in self.found:
-            self.found[tool] = self._made(tool)
-        return self.found[tool]
-
-    def _made(self, tool: str) -> tuple[Path, str]:
-        python = Path(sys.executable)
-        if PACKAGES[tool]:
-            python = self.folder / tool / "bin" / "python"
-            if not python.exists():
-                require([sys.executable, "-m", "venv", str(self.folder / tool)])
-                require([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES[tool]])
-        name = "conduit-iceframe" if tool == "conduit" else tool
-        asked = f"from importlib.metadata import version; print(version({name!r}))"
-        return python, require([str(python), "-c", asked]).strip()
-
-
-def require(command: list[str]) -> str:
-    """What a command prints.
-
-    Raises:
-        Cannot: it fails.
-    """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Cannot(last_line(done.stdout + done.stderr))
-    return done.stdout
-
-
-def last_line(text: str) -> str:
-    """The last line of an output, shortened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"
