@@ -23,12 +23,14 @@ from conduit.connectors.files.present import Existing
 from conduit.connectors.files.publication import Place, Publication
 from conduit.connectors.files.staging import FileStager, Stage, own_folder, staged_parts
 from conduit.connectors.files.target import PART_FORMATS, Rows, refuse_columns, require_forms, require_permission
+from conduit.connectors.files.wire import copied, fits
 from conduit.contract import Committed, Load, Staged, Write
 from conduit.errors import Busy, ConfigError, ConnectionFailed
 from conduit.faults import crash_point
 from conduit.locks import short_lock
 from conduit.marks import Identity, Mark, mark_of
 from conduit.state_log import Entry, entries_of
+from conduit.wires import Wire
 
 
 class Directory:
@@ -181,6 +183,16 @@ class DirectoryLoad:
     def stager(self) -> FileStager:
         """Writes parts into the stage."""
         return self._rows.stager()
+
+    def takes(self, wire: Wire) -> bool:
+        """The files of the wire can be parts of the table, and no row has to be compared with those in it."""
+        compared = self._write.mode == "merge" or self._write.leave_out_present
+        return self._place.format == "parquet" and not compared and fits(wire, self._rows.schema)
+
+    def receive(self, wire: Wire) -> Staged:
+        """Copy the files into the stage."""
+        stager = self._rows.stager()
+        return copied(wire, stager.destination, stager.folder)
 
     def commit(self, staged: Sequence[Staged], old: Mark | None, new: Mark | None) -> Committed:
         """Rows and mark become visible with one rename.

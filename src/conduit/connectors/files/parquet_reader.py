@@ -56,6 +56,11 @@ class ParquetReader:
             if name not in schema.names
         )
 
+    @property
+    def is_uniform(self) -> bool:
+        """Every file stores exactly the schema of all of them, metadata included."""
+        return all(schema.equals(self.schema, check_metadata=True) for schema in self._schemas.values())
+
     def batches(
         self, file: Found, *, only: Sequence[str] = (), predicate: ds.Expression | None = None
     ) -> Iterator[pa.RecordBatch]:

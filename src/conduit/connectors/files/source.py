@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from conduit import schemas
 from conduit.arrow import pa, pc
 from conduit.bounds import NULL_CURSORS, ROWS, Bounds, bounds
-from conduit.connectors.files import duck, ledger
+from conduit.connectors.files import duck, ledger, wire
 from conduit.connectors.files.config import (
     CsvSourceConnection,
     FileSourceConnection,
@@ -31,6 +31,7 @@ from conduit.connectors.files.reader import Reader
 from conduit.contract import Described, Estimate, Read, Session, Split, Until
 from conduit.errors import ConnectionFailed, DataError
 from conduit.positions import CursorType
+from conduit.wires import Wire
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -169,6 +170,14 @@ class FileSession:
                 file.require_unchanged(self._name)  # a file that changed meanwhile is no malformed one
                 raise
             file.require_unchanged(self._name)
+
+    def wire(self, columns: Sequence[str], key: Sequence[str]) -> Wire | None:
+        """Parquet files as they are, where the ledger alone decides which rows are read."""
+        position, reader = self._until.position, self._reader
+        looked_at = self._read.cursor or self._read.columns or key or list(columns) != reader.schema.names
+        if looked_at or position is None or not isinstance(reader, ParquetReader):
+            return None
+        return wire.offered(self._name, reader, self._wanted, {entry.path: entry.sha256 for entry in position.files})
 
     # --- rows -------------------------------------------------------------------------------------------
 
