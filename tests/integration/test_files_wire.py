@@ -179,6 +179,18 @@ def test_small_files_are_written_together(project: Project, passed: list[str]) -
     assert len(list((project.folder / "lake").rglob("*.parquet"))) == 1
 
 
+def test_files_of_one_read_that_differ_are_written_anew(
+    project: Project, passed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "SMALL", 100)
+    put(project, "a.parquet", numbers(1, 1))
+    put(project, "b.parquet", numbers(2, 2, more="x"))
+    assert run(project, mode="append").written == 2
+    assert passed == []
+    found = pq.read_table(project.folder / "lake/t").sort_by("id")
+    assert found.to_pydict() == {"id": [1, 2], "more": [None, "x"]}
+
+
 def test_large_files_stay_apart_in_their_order(
     project: Project, passed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
