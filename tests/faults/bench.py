@@ -74,6 +74,7 @@ class Bench:
     def run(self, **how: Any) -> Ran:
         """`conduit run`, perhaps to its death. A kill is counted, unless conduit was broken first."""
         ran = self.zygote.conduit(self.folder, "run", "ingest.yml", "--output", "json", **how)
+        assert ran.code != 1, ran.err  # a bug, and of a mutant: it crashes and so shows nothing
         if not how.get("mutant") and ("crash_at" in how or "kill_after" in how):
             tally.killed(self.name, how.get("crash_at", tally.RANDOM), ran.code)
         return ran

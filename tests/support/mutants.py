@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,8 @@ def json_before_the_mark() -> None:
 def mark_in_a_second_transaction() -> None:
     """Rows are committed, and then the mark."""
 
-    def commit(job: Job, load: Load, staged: Staged, old: Mark | None, new: Mark | None) -> Committed:
-        committed = load.commit([staged], old, None)
+    def commit(job: Job, load: Load, staged: Sequence[Staged], old: Mark | None, new: Mark | None) -> Committed:
+        committed = load.commit(staged, old, None)
         if new is not None:
             job.destination.set_mark(job.resource.into, old, new)
         return committed
@@ -157,9 +157,9 @@ def blind_resend() -> None:
         recovered.append(recovered[0] if recovered else original(*given, **options))
         return recovered[0]
 
-    def commit(job: Job, load: Load, staged: Staged, old: Mark | None, new: Mark | None) -> Committed:
+    def commit(job: Job, load: Load, staged: Sequence[Staged], old: Mark | None, new: Mark | None) -> Committed:
         try:
-            return load.commit([staged], old, new)
+            return load.commit(staged, old, new)
         except OutcomeUnknown as error:
             error.retryable = True
             raise
