@@ -6,9 +6,8 @@ A row is kept by a filter that is true for it; one for which the filter is NULL 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import polars as pl
-from polars.io.plugins import register_io_source
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, NotIn, NotNull, Or
 from pyiceberg.expressions.parser import parse
 from pyiceberg.expressions.visitors import bind, rewrite_not
@@ -16,9 +15,16 @@ from pyiceberg.schema import Schema
 from pyparsing import ParseException
 
 from iceframe.errors import ValidationError
+from iceframe.late import is_expression, late
 from iceframe.schemas import frame_schema
 
-Where = str | BooleanExpression | pl.Expr | None
+if TYPE_CHECKING:
+    import polars as pl
+    from polars.io import plugins
+else:
+    pl, plugins = late("polars"), late("polars.io.plugins")
+
+Where: TypeAlias = "str | BooleanExpression | pl.Expr | None"
 """A filter: SQL-like text (`amount > 10 and day = '2024-01-01'`), a pyiceberg expression, or a Polars expression."""
 
 
@@ -43,7 +49,7 @@ def condition_of(where: Where, schema: Schema) -> Condition:
     """
     if where is None:
         return Condition(AlwaysTrue())
-    if isinstance(where, pl.Expr):
+    if is_expression(where):
         _require_condition(where, schema)
         return Condition(AlwaysTrue(), where)
     if not isinstance(where, str | BooleanExpression):
@@ -91,5 +97,5 @@ def _require_condition(condition: pl.Expr, schema: Schema) -> None:
 
 def _row_by_row(condition: pl.Expr, frame: pl.Schema) -> bool:
     """Whether Polars lets a source apply the condition to each batch: it does so only where that is the same."""
-    source = register_io_source(lambda *_: iter([pl.DataFrame(schema=frame)]), schema=frame)
+    source = plugins.register_io_source(lambda *_: iter([pl.DataFrame(schema=frame)]), schema=frame)
     return not source.filter(condition).explain().lstrip().startswith("FILTER")

@@ -52,7 +52,7 @@ from iceframe.projection import has_nested_structs, projected
 
 _ALL = AlwaysTrue()
 _BUFFER = 8 << 20
-_ROWS = 1 << 17
+_ROWS = 1 << 16
 
 
 # --- reading --------------------------------------------------------------------------------------------

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
@@ -25,8 +24,14 @@ from iceframe.errors import ValidationError
 from iceframe.files import discard, written
 from iceframe.filters import Where, condition_of
 from iceframe.internals import all_rows_match
+from iceframe.late import late
 from iceframe.parallel import in_order
 from iceframe.scan import chosen, planned, read_batches, storage
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = late("polars")
 
 _COUNTED_AT_ONCE = 2
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
 from pyiceberg.exceptions import ResolveError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.io import FileIO
@@ -24,8 +23,15 @@ from pyiceberg.table.snapshots import Snapshot
 from iceframe.errors import IceFrameError, SchemaError, StorageError, UnsupportedError, ValidationError
 from iceframe.filters import Where, condition_of
 from iceframe.internals import read_file
+from iceframe.late import late
 from iceframe.parallel import in_order
 from iceframe.schemas import arrow_schema, frame_schema
+
+if TYPE_CHECKING:
+    import polars as pl
+    from polars.io import plugins
+else:
+    pl, plugins = late("polars"), late("polars.io.plugins")
 
 _ALL = AlwaysTrue()
 _AT_ONCE = 2
@@ -85,7 +91,7 @@ class Scan:
 
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy frame: read when it is collected, only the columns and rows that are asked for."""
-        return register_io_source(self._lazily, schema=frame_schema(self.schema))
+        return plugins.register_io_source(self._lazily, schema=frame_schema(self.schema))
 
     def count(self) -> int:
         """The number of rows; files without deletes and without a filter are counted by their metadata."""

@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField
 
 from iceframe.errors import SchemaError, ValidationError
+from iceframe.late import is_frame, is_lazy, is_schema, late
 from iceframe.types import arrow_field, arrow_of_polars, iceberg_type
 from iceframe.widening import Children, children
 
-Rows = pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | pa.RecordBatchReader | Iterable[pa.RecordBatch]
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = late("polars")
+
+Rows: TypeAlias = (
+    "pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatch | pa.RecordBatchReader | Iterable[pa.RecordBatch]"
+)
 """What rows can be given as."""
-SchemaLike = Mapping[str, object] | pl.Schema | pl.DataFrame | pl.LazyFrame | pa.Schema | pa.Table | Schema
+SchemaLike: TypeAlias = "Mapping[str, object] | pl.Schema | pl.DataFrame | pl.LazyFrame | pa.Schema | pa.Table | Schema"
 """What a schema can be given as."""
 
 BATCH_ROWS = 65_536
@@ -50,12 +57,12 @@ def to_iceberg(given: SchemaLike) -> Schema:
     """
     if isinstance(given, Schema):
         return given
-    if isinstance(given, pl.DataFrame | pl.LazyFrame):
+    if is_frame(given) or is_lazy(given):
         return to_iceberg(_polars_schema(given))
     if isinstance(given, pa.Table | pa.Schema):
         fields = list(given if isinstance(given, pa.Schema) else given.schema)
         return _numbered([field.name for field in fields], fields)
-    if isinstance(given, pl.Schema):
+    if is_schema(given):
         return to_iceberg(arrow_of_polars(given))
     if isinstance(given, Mapping):
         return _numbered([_name(name) for name in given], list(given.values()))
@@ -129,7 +136,7 @@ def _convert(given: pa.Schema, schema: Schema, target: pa.Schema) -> Children:
 
 def _given_schema(rows: Rows) -> pa.Schema | None:
     """The schema of the rows; None: each batch brings its own."""
-    if isinstance(rows, pl.DataFrame | pl.LazyFrame):
+    if is_frame(rows) or is_lazy(rows):
         return arrow_of_polars(_polars_schema(rows))
     if isinstance(rows, pa.Table | pa.RecordBatch | pa.RecordBatchReader):
         return rows.schema
@@ -139,9 +146,9 @@ def _given_schema(rows: Rows) -> pa.Schema | None:
 
 
 def _batches(rows: Rows) -> Iterator[pa.RecordBatch]:
-    if isinstance(rows, pl.DataFrame):
+    if is_frame(rows):
         yield from _of_frame(rows)
-    elif isinstance(rows, pl.LazyFrame):
+    elif is_lazy(rows):
         for frame in _computed(rows):
             yield from _of_frame(frame)
     elif isinstance(rows, pa.Table):

@@ -7,9 +7,8 @@ import difflib
 import re
 import uuid
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import polars as pl
 import pyarrow as pa
 from pyiceberg.types import (
     BinaryType,
@@ -34,6 +33,12 @@ from pyiceberg.types import (
 )
 
 from iceframe.errors import SchemaError
+from iceframe.late import is_type, late
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = late("polars")
 
 MOST_DIGITS = 38
 
@@ -102,10 +107,9 @@ def iceberg_type(given: object, ids: Iterator[int], column: str) -> IcebergType:
         return from_text(given, ids, column)
     if isinstance(given, pa.DataType):
         return from_arrow(given, ids, column)
-    if isinstance(given, type) and issubclass(given, pl.DataType):
-        given = _instance(pl.DataFrame(schema={column: given}).schema[column])
-    if isinstance(given, pl.DataType):
-        return from_arrow(arrow_of_polars(pl.Schema({column: given})).field(0).type, ids, column)
+    if is_type(given):
+        made = _instance(pl.DataFrame(schema={column: given}).schema[column]) if isinstance(given, type) else given
+        return from_arrow(arrow_of_polars(pl.Schema({column: made})).field(0).type, ids, column)
     if isinstance(given, type) and given in _BY_PYTHON:
         return _BY_PYTHON[given]
     raise SchemaError(f"column {column}: {given!r} is no type of a column", hint=f"types: {', '.join(_WRITTEN)}")

@@ -71,16 +71,38 @@ def test_nothing_new_is_one_connection_and_a_few_statements_for_each_end(
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_nothing_new_imports_nothing_that_moves_rows(events: Database, project: Project, read: dict[str, Any]) -> None:
     file = loaded(project, events, events.keys, read)
-    script = (
+    script = imported_by(file, NOT_NEEDED)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "nothing new" in done.stdout
+    assert done.stdout.strip().endswith("IMPORTED []")
+
+
+NOT_APPENDED_WITH = (
+    "polars", "sqlglot", "duckdb", "iceframe.merge", "iceframe.frame", "iceframe.changes", "iceframe.jobs",
+    "iceframe.maintenance", "conduit.connectors.iceberg.removal", "conduit.connectors.iceberg.expressions",
+)  # fmt: skip
+
+
+def test_an_append_to_iceberg_imports_nothing_that_compares_rows(events: Database, project: Project) -> None:
+    """The first run makes the table and adds rows, the second adds to it by the mark that it finds."""
+    project.write(pipeline(events.keys, {"type": "iceberg"}, into="copy", **READS["table without a window"]))
+    script = imported_by(project.folder / "ingest.yml", NOT_APPENDED_WITH)
+    for new, id_ in ((10, 11), (1, 12)):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert f"{new} rows written" in done.stdout
+        assert done.stdout.strip().endswith("IMPORTED []")
+        events.execute("INSERT INTO events VALUES (%s, 'v')", id_)
+
+
+def imported_by(file: Path, names: tuple[str, ...]) -> str:
+    """A script that runs a file and prints which of these modules were imported."""
+    return (
         "import sys\n"
         f"sys.argv = ['conduit', 'run', {str(file)!r}]\n"
         "from conduit.cli import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
-        f"print('IMPORTED', [name for name in {NOT_NEEDED!r} if name in sys.modules])\n"
+        f"print('IMPORTED', [name for name in {names!r} if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "nothing new" in done.stdout
-    assert done.stdout.strip().endswith("IMPORTED []")
 
 
 def test_a_transaction_that_only_others_wrote_in_is_looked_at(events: Database, project: Project) -> None:

@@ -131,6 +131,18 @@ def test_the_functions_of_the_door_stay_when_the_modules_of_their_names_are_impo
     assert done.stdout.split() == ["True"] * 5
 
 
+def test_the_door_of_iceframe_opens_without_the_libraries_behind_it() -> None:
+    script = (
+        "import sys, iceframe\n"
+        "print([name for name in ('polars', 'pyarrow', 'pyiceberg') if name in sys.modules])\n"
+        "from iceframe import *\n"
+        "print(sorted(iceframe.__all__) == iceframe.__all__, set(iceframe.__all__) <= set(dir(iceframe)))\n"
+        "print(IceFrame.__name__, callable(load_catalog_config_from_env), hasattr(iceframe, 'Nothing'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "True True", "IceFrame True False"]
+
+
 def test_every_crash_point_is_passed_somewhere_and_no_other() -> None:
     used = {
         node.args[0].value

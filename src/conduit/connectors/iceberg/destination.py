@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from conduit.arrow import pa
 from conduit.connectors import sql
-from conduit.connectors.iceberg import history, marks
+from conduit.connectors.iceberg import marks
 from conduit.connectors.iceberg.config import IcebergDestinationConnection
-from conduit.connectors.iceberg.load import IcebergLoad
 from conduit.connectors.iceberg.place import Place
-from conduit.connectors.iceberg.tables import create, extend
-from conduit.connectors.iceberg.types import seen
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError
+from conduit.late import late
 from conduit.marks import Identity, Mark
-from conduit.state_log import Entry
 from iceframe.commit import Plan, commit
+
+if TYPE_CHECKING:
+    from conduit.connectors.iceberg import history, load, tables, types
+    from conduit.state_log import Entry
+else:
+    history, load = late("conduit.connectors.iceberg.history"), late("conduit.connectors.iceberg.load")
+    tables, types = late("conduit.connectors.iceberg.tables"), late("conduit.connectors.iceberg.types")
 
 
 class IcebergDestination:
@@ -50,20 +55,20 @@ class IcebergDestination:
     def describe(self, table: str) -> pa.Schema | None:
         """The table's columns; one that has a mark only is no table yet."""
         found = self._place.find(table)
-        return seen(found.schema()) if found and found.schema().fields else None
+        return types.seen(found.schema()) if found and found.schema().fields else None
 
     def begin(self, write: Write) -> Load:
         """Make the table, or add what it lacks: a commit of its own, before the rows."""
         sql.require_key(write)
         found = self._place.find(write.table)
         if found is None:
-            create(self._place, write.table, write.schema, self._connection)
-        table = extend(self._place, write, self._connection)
-        return IcebergLoad(self._place, table, write)
+            tables.create(self._place, write.table, write.schema, self._connection)
+        table = tables.extend(self._place, write, self._connection)
+        return load.IcebergLoad(self._place, table, write)
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows: an append of nothing."""
-        found = self._place.find(table) or create(self._place, table, Schema(), self._connection)
+        found = self._place.find(table) or tables.create(self._place, table, Schema(), self._connection)
 
         def planned(head: Table) -> Plan:
             marks.require(head.metadata, old, new.identity)

@@ -6,30 +6,37 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from conduit import shrink
 from conduit.arrow import pa
 from conduit.connectors import sql
-from conduit.connectors.iceberg.expressions import expressions
 from conduit.connectors.iceberg.marks import moving, require
 from conduit.connectors.iceberg.place import Place
-from conduit.connectors.iceberg.removal import Removal
 from conduit.connectors.iceberg.staging import SpoolStager, file_stager, remove, spooled
 from conduit.contract import Committed, OutcomeUnknown, Staged, Stager, Write, changes_nothing
 from conduit.faults import crash_point
+from conduit.late import late
 from conduit.marks import Mark
 from conduit.rows import METADATA_COLUMNS
 from conduit.schemas import storage
 from iceframe import errors as ice
 from iceframe.change import Change
 from iceframe.commit import Done, Plan, commit
-from iceframe.merge import Merge
 from iceframe.scan import pinned
 from iceframe.schemas import arrow_schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from conduit.connectors.iceberg import expressions, removal
+    from iceframe import merge
+else:
+    expressions, removal = late("conduit.connectors.iceberg.expressions"), late("conduit.connectors.iceberg.removal")
+    merge, pl = late("iceframe.merge"), late("polars")
 
 _PLACE = "place"
 
@@ -49,11 +56,11 @@ class IcebergLoad:
         self._table = table
         self._write = write
         sides = {"target": table.schema().column_names, "source": write.schema.names}
-        self._update = expressions(write.table, write.update, sides)
+        self._update = expressions.expressions(write.table, write.update, sides) if write.update else {}
         self._compares = sql.needs_stage(write)
         self._folder = Path(tempfile.mkdtemp(prefix="conduit-")) if self._compares else None
         self._files: list[DataFile] = []
-        self._removal: Removal | None = None
+        self._removal: removal.Removal | None = None
         self._asked = False
 
     # --- rows ---
@@ -81,7 +88,7 @@ class IcebergLoad:
     def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
         """Find the rows with the values of one of `rows` in these columns; the commit takes them out."""
         with self._place.errors(f"load {self._write.table}"):
-            self._removal = Removal(self._table, self._write, rows, columns)
+            self._removal = removal.Removal(self._table, self._write, rows, columns)
         return self._removal.rows
 
     @property
@@ -136,12 +143,12 @@ class IcebergLoad:
         self._send(attempt, change)
         return attempt.committed
 
-    def _exchange(self, attempt: _Attempt, removal: Removal, rows: int) -> Committed:
+    def _exchange(self, attempt: _Attempt, gone: removal.Removal, rows: int) -> Committed:
         """Take rows out and add the staged files, in one snapshot."""
 
         def change(table: Table) -> Change | None:
-            attempt.committed = Committed(inserted=rows, deleted=removal.rows)
-            return removal.with_rows(table, self._files)
+            attempt.committed = Committed(inserted=rows, deleted=gone.rows)
+            return gone.with_rows(table, self._files)
 
         self._send(attempt, change)
         return attempt.committed
@@ -161,15 +168,15 @@ class IcebergLoad:
 
             return self._send(attempt, counted)
 
-        self._clauses(Merge(self._table, kept, list(self._write.key), commit=sent)).execute()
+        self._clauses(merge.Merge(self._table, kept, list(self._write.key), commit=sent)).execute()
         return attempt.committed
 
-    def _clauses(self, merge: Merge) -> Merge:
+    def _clauses(self, begun: merge.Merge) -> merge.Merge:
         if self._write.mode == "append":
-            return merge.when_not_matched_insert()
+            return begun.when_not_matched_insert()
         if self._update:
-            return merge.when_matched_update(self._update).when_not_matched_insert()
-        return merge.when_matched_update(condition=self._differs).when_not_matched_insert()
+            return begun.when_matched_update(self._update).when_not_matched_insert()
+        return begun.when_matched_update(condition=self._differs).when_not_matched_insert()
 
     @property
     def _differs(self) -> pl.Expr | None:

@@ -15,7 +15,7 @@ from conduit import secrets
 from conduit.connectors.iceberg.config import LOCAL_FOLDER, IcebergConnection, sqlite_file
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError, Fenced, StateConflict
 from iceframe import errors as ice
-from iceframe.catalog import identifier, load_table, mapped, open_catalog
+from iceframe.catalog import identifier, mapped, open_catalog
 
 _HINT_CHANGED = "say `on_change: ignore` to load appended rows only, or load it anew with `conduit run --full-refresh`"
 _HINT_HISTORY = "`conduit state reset RESOURCE` loads the table anew; `conduit state set` goes on from a snapshot"
@@ -78,10 +78,11 @@ class Place:
             return None
         catalog = self.catalog()
         with self.errors(f"look for table {table}"):
-            parts = identifier(table)
-            with mapped(f"table {table}"):
-                known = catalog.namespace_exists(parts[:-1]) and catalog.table_exists(parts)
-            return load_table(catalog, table) if known else None
+            try:
+                with mapped(f"table {table}"):
+                    return catalog.load_table(identifier(table))
+            except ice.TableNotFoundError:
+                return None
 
     def check(self, *, write: bool) -> str:
         """Reach the catalog; one line about it. A SQLite catalog that is not there yet must be possible to make.
