@@ -373,6 +373,10 @@ def test_a_row_that_commits_late_is_loaded(origin: Database, project: Project) -
     assert run(project).status == "nothing new"
 
 
+TRANSACTIONS = 50
+"""Of each writer: a slow machine must not mean ever more rows."""
+
+
 @pytest.mark.parametrize("name", ["postgresql", "parquet"])
 def test_hostile_writers_lose_and_double_nothing(origin: Database, project: Project, name: str) -> None:
     origin.execute("CREATE TABLE origin.t (id bigserial PRIMARY KEY, key bigint, amount bigint, text text)")
@@ -383,13 +387,14 @@ def test_hostile_writers_lose_and_double_nothing(origin: Database, project: Proj
     def write(seed: int) -> None:
         mine = random.Random(seed)
         try:
-            while not stop.is_set():
-                with closing(origin.connect()) as opened:
-                    opened.autocommit = False
-                    with opened.cursor() as cur:
-                        for _ in range(mine.randrange(1, 12)):
-                            cur.execute("INSERT INTO origin.t (key) VALUES (%s)", (seed,))
-                            time.sleep(mine.uniform(0, 0.03))
+            with closing(origin.connect()) as opened, opened.cursor() as cur:
+                opened.autocommit = False
+                for _ in range(TRANSACTIONS):
+                    if stop.is_set():
+                        return
+                    for _ in range(mine.randrange(1, 12)):
+                        cur.execute("INSERT INTO origin.t (key) VALUES (%s)", (seed,))
+                        time.sleep(mine.uniform(0, 0.03))
                     opened.commit()
         except BaseException as error:
             failed.append(error)
