@@ -22,12 +22,12 @@ from conduit.contract import (
     Write,
     changes_nothing,
 )
-from conduit.errors import InternalError
+from conduit.errors import DataError, Fenced, InternalError
 from conduit.executors.threads import Pieces, Splits
 from conduit.faults import crash_point
 from conduit.history import utc_now
 from conduit.job import Event, Job
-from conduit.marks import Mark, mark_of
+from conduit.marks import Mark, fenced, mark_of
 from conduit.planning import Plan
 from conduit.positions import Position
 from conduit.report import ResourceReport
@@ -51,6 +51,9 @@ def commit_piece(
         interrupts.check()
         new = None if job.backfill else new_mark(job, plan, mark, rows, pieces.reached, complete=pieces.exhausted)
         committed = commit(job, load, staged, mark, new)
+    except DataError as error:
+        load.abort()
+        raise overtaken(job, mark) or error from None
     finally:
         load.abort()
     landed = mark if changes_nothing(committed, mark, new) else new
@@ -105,6 +108,9 @@ def pass_through(job: Job, report: ResourceReport, write: Write, wire: Wire, pla
         interrupts.check()
         new = None if job.backfill else new_mark(job, plan, plan.mark, staged.rows, reached, complete=True)
         committed = commit(job, load, [staged], plan.mark, new)
+    except DataError as error:
+        load.abort()
+        raise overtaken(job, plan.mark) or error from None
     finally:
         load.abort()
     job.watch(Event(job.resource.name, rows=staged.rows))
@@ -148,6 +154,14 @@ def commit(job: Job, load: Load, staged: Sequence[Staged], old: Mark | None, new
         if new is not None and found is not None and (found.run_id, found.token()) == (new.run_id, new.token()):
             return error.committed
         raise
+
+
+def overtaken(job: Job, old: Mark | None) -> Fenced | None:
+    """The error of rows that were refused because another run has brought them: the mark was about to say so (I3)."""
+    found = mark_of(job.destination.marks(job.resource.into), job.identity)
+    if found is None or (old is not None and (found.run_id, found.token()) == (old.run_id, old.token())):
+        return None
+    return fenced(job.identity)
 
 
 def new_mark(job: Job, plan: Plan, mark: Mark | None, rows: int, reached: Position | None, *, complete: bool) -> Mark:

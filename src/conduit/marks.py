@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from conduit.errors import Fenced
 from conduit.positions import Position
 
 
@@ -59,3 +60,12 @@ class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 def mark_of(marks: Sequence[Mark], identity: Identity) -> Mark | None:
     """The mark of `identity` among the marks of a table."""
     return next((mark for mark in marks if mark.identity == identity), None)
+
+
+def fenced(identity: Identity) -> Fenced:
+    """The error of a compare-and-swap that found another mark."""
+    return Fenced(
+        f"{identity.resource}: another run moved the mark of table {identity.table} in the meantime; "
+        "nothing of this commit was written",
+        hint="run it again: it goes on from the mark of the other run",
+    )

@@ -52,8 +52,8 @@ def do(part: Part, server: postgres.Server | None, minutes: float) -> None:
         elif part.kind == plan.SERVERS:
             servers.episode(_zygote(), folder, part.own_seed)
         elif part.kind == plan.WRITERS:
-            assert server is not None
-            late.episode(_zygote(), server, folder, part.own_seed, part.points)
+            with postgres.server() as own:  # any transaction of a server holds back the rows of all of it
+                late.episode(_zygote(), own, folder, part.own_seed, part.points)
         else:
             attacks.episode(_zygote(), server, folder, part.kind, part.own_seed, part.points)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conduit.contract import Write
-from conduit.errors import ConduitError, ConfigError, DataError, Fenced, StateConflict
+from conduit.errors import ConduitError, ConfigError, DataError, StateConflict
 from conduit.late import late
-from conduit.marks import Identity, Mark
+from conduit.marks import Identity, Mark, fenced
 
 if TYPE_CHECKING:
     from conduit import rows, tokens
@@ -85,15 +85,6 @@ def swap(table: str, old: Mark | None, new: Mark, parameter: Parameter) -> tuple
 
 def _named(identity: Identity) -> dict[str, str]:
     return {"pipeline": identity.pipeline, "resource": identity.resource, "target": identity.table}
-
-
-def fenced(identity: Identity) -> Fenced:
-    """The error of a compare-and-swap that found another mark."""
-    return Fenced(
-        f"{identity.resource}: another run moved the mark of table {identity.table} in the meantime; "
-        "nothing of this commit was written",
-        hint="run it again: it goes on from the mark of the other run",
-    )
 
 
 def taken(old: Mark | None, new: Mark) -> ConduitError:

@@ -20,7 +20,7 @@ from conduit.connectors.duckdb.types import DIALECT, Column, quote
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConduitError, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
-from conduit.marks import Identity, Mark
+from conduit.marks import Identity, Mark, fenced
 from conduit.strategies.replace import emptied
 from conduit.strategies.statements import tally
 
@@ -60,7 +60,7 @@ def move_mark(database: Database, state: Marks, old: Mark | None, new: Mark) -> 
     except (Busy, DataError) as error:
         raise sql.taken(old, new) from error
     if moved != 1:
-        raise sql.fenced(new.identity)
+        raise fenced(new.identity)
     for statement, values in sql_log.write_log(state.log, new, parameter):
         database.rows(statement, values)
 
@@ -201,7 +201,7 @@ class DuckdbLoad:
             self._database.rows("COMMIT")
         except Busy as error:
             if new is not None and self._was_moved(old, new.identity):
-                raise sql.fenced(new.identity) from error
+                raise fenced(new.identity) from error
             raise
         except ConnectionFailed as error:
             raise OutcomeUnknown(error.message, committed=committed) from error

@@ -182,7 +182,7 @@ def connect(
         raise ConfigError(f"connection {name}: {str(error).strip()}") from error
     _open.add(opened)
     opened.autocommit = True
-    with opened.cursor() as cursor:
+    with mapped(name, "connect"), opened.cursor() as cursor:
         settings = "; ".join((_SETTINGS, f"SET search_path = {quote(connection.schema)}", *also))
         # committed before the snapshot's transaction begins: a query that ends that one must not take them back
         cursor.execute(f"BEGIN; {settings}; COMMIT{f'; {_SNAPSHOT}' if snapshot else ''}")

@@ -11,7 +11,7 @@ from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql.catalogue import Cursor
 from conduit.connectors.postgresql.types import quote
 from conduit.late import late
-from conduit.marks import Identity, Mark
+from conduit.marks import Identity, Mark, fenced
 
 if TYPE_CHECKING:
     from conduit import rows
@@ -71,7 +71,7 @@ class Marks(msgspec.Struct, frozen=True):
         """
         cur.execute(*sql.swap(self.table, old, new, _parameter))
         if cur.rowcount != 1:
-            raise sql.fenced(new.identity)
+            raise fenced(new.identity)
         if self._logs(cur):  # in one message: the mark's row is locked meanwhile
             entry, prune = sql_log.write_log(self.log, new, _parameter)
             cur.execute(cur.mogrify(*entry) + b"; " + cur.mogrify(*prune))

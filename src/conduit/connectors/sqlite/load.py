@@ -16,7 +16,7 @@ from conduit.connectors.sqlite.values import sortable, stored
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import Busy, ConnectionFailed, DataError, InternalError
 from conduit.faults import crash_point
-from conduit.marks import Mark
+from conduit.marks import Mark, fenced
 from conduit.strategies import append
 from conduit.strategies.replace import emptied
 from conduit.strategies.statements import Statement, Tables, tally
@@ -50,7 +50,7 @@ def move_mark(database: Database, old: Mark | None, new: Mark) -> None:
     except DataError as error:
         raise sql.taken(old, new) from error
     if moved != 1:
-        raise sql.fenced(new.identity)
+        raise fenced(new.identity)
     for statement, values in sql_log.write_log(LOG, new, parameter):
         database.rows(statement, *values)
 
