@@ -25,6 +25,7 @@ from iceframe.errors import CatalogError, TableExistsError, TableNotFoundError, 
 
 DEFAULT_NAMESPACE = "default"
 """Where a table without a namespace lives."""
+TABLES_OF_A_SQL_CATALOG = 2
 LOCAL_FOLDER = ".iceframe"
 """Catalog and warehouse of an IceFrame without a config, in the working directory."""
 
@@ -45,19 +46,30 @@ def open_catalog(config: Mapping[str, object] | str | Catalog | None) -> Catalog
         return config
     with mapped("the catalog"):
         if config is None:
-            return load_catalog("iceframe", **_local(Path.cwd() / LOCAL_FOLDER))
+            return _opened("iceframe", _local(Path.cwd() / LOCAL_FOLDER))
         if isinstance(config, str):
-            return load_catalog(config)
+            return _opened(config, {})
         if isinstance(config, Mapping):
             properties = {str(key): str(value) for key, value in config.items() if value is not None}
             return _loaded(properties)
     raise ValidationError(f"a config is a dictionary, the name of a catalog, or None; this is {type(config).__name__}")
 
 
+def _opened(name: str, properties: dict[str, str]) -> Catalog:
+    """A SQL catalog makes its tables when it is first opened: of two processes at it, one is refused once for each."""
+    for _ in range(TABLES_OF_A_SQL_CATALOG):
+        try:
+            return load_catalog(name, **properties)
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+    return load_catalog(name, **properties)
+
+
 def _loaded(properties: dict[str, str]) -> Catalog:
     """The catalog of some properties; `py-catalog-impl` among them may name anything that Python can import."""
     try:
-        found: object = load_catalog(properties.pop("name", "iceframe"), **properties)
+        found: object = _opened(properties.pop("name", "iceframe"), properties)
     except TypeError as error:
         raise CatalogError(f"the catalog cannot be made of its properties: {error}") from error
     if not isinstance(found, Catalog):

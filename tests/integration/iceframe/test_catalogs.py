@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -167,3 +168,13 @@ def test_an_unknown_kind_of_config_is_refused() -> None:
 def test_frames_of_an_empty_table_have_types(catalog: Catalog) -> None:
     catalog.create_table("default.people", ROWS.schema)
     assert pinned(load_table(catalog, "people")).frame().schema == {"id": pl.Int64}
+
+
+def test_a_catalog_that_many_open_first_at_once_opens_for_all(tmp_path: Path) -> None:
+    for number in range(5):
+        config = {"type": "sql", "uri": f"sqlite:///{tmp_path / f'{number}.db'}", "warehouse": tmp_path.as_uri()}
+        with ThreadPoolExecutor(8) as at_once:
+            opened = list(at_once.map(open_catalog, [config] * 8))
+        for catalog in opened:
+            assert catalog.list_namespaces() == []
+            catalog.close()
