@@ -78,6 +78,7 @@ def told(tally: Tally) -> dict[str, str]:
     }
     return {
         **{what: f"{number:,}" for what, number in numbers.items()},
+        "parts of the schedule, and those that ended in an error": f"{tally.parts.total():,}, {rest['failed part']:,}",
         "malformed inputs, and told as they must be": f"{tally.malformed_told:,}/{tally.malformed:,}",
         "rules broken on purpose, and noticed": tally.mutants,
     }

@@ -148,7 +148,9 @@ class Proxy:
 
     def _send(self, sink: socket.socket, data: bytes) -> None:
         """Pass it on, as slowly as asked; not while the line is silent."""
-        while self.silent and not self.closed:
+        while self.silent:
+            if self.closed:  # what was held back is lost, as on a line that is down; a COMMIT must not come after all
+                raise ConnectionAbortedError
             time.sleep(0.05)
         if self.latency:
             time.sleep(self.latency)
