@@ -179,7 +179,13 @@ class PostgresqlDestination:
         """CREATE TABLE or ADD COLUMN; the key that the loads look rows up by follows with the rows."""
         target = catalogue.qualified(self._connection.schema, write.table)
         known = {column.name for column in self._table(cur, write.table).columns}
-        definitions = [f"{quote(field.name)} {created(field)}" for field in write.schema if field.name not in known]
+        # the key is NOT NULL from the start: the table need not be read for it when the primary key is built
+        required = set() if known else set(write.key)
+        definitions = [
+            f"{quote(field.name)} {created(field)}{' NOT NULL' if field.name in required else ''}"
+            for field in write.schema
+            if field.name not in known
+        ]
         if not known:
             cur.execute(f"CREATE TABLE {target} ({', '.join(definitions)})")
             if write.key:
