@@ -6,8 +6,9 @@ What is committed was decided before (`planning`), and what it adds up to is set
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
+
+import msgspec
 
 from conduit import interrupts, planning
 from conduit.arrow import pa
@@ -23,17 +24,23 @@ from conduit.contract import (
     changes_nothing,
 )
 from conduit.errors import DataError, Fenced, InternalError
-from conduit.executors.threads import Pieces, Splits
 from conduit.faults import crash_point
 from conduit.history import utc_now
 from conduit.job import Event, Job
+from conduit.late import late
 from conduit.marks import Mark, fenced, mark_of
 from conduit.planning import Plan
 from conduit.positions import Position
 from conduit.report import ResourceReport
-from conduit.rows import Stream
-from conduit.transform import Transform, applied
 from conduit.wires import SupportsWire, TakesWire, Wire
+
+if TYPE_CHECKING:
+    from conduit import rows, transform
+    from conduit.executors import threads
+    from conduit.executors.threads import Pieces
+    from conduit.transform import Transform
+else:  # rows that pass as they are need none of them
+    rows, threads, transform = late("conduit.rows"), late("conduit.executors.threads"), late("conduit.transform")
 
 # --- rows as Arrow --------------------------------------------------------------------------------------
 
@@ -47,9 +54,9 @@ def commit_piece(
     try:
         crash_point("load.begun")
         staged = stage_piece(job, load, write, pieces, plan.transform)
-        rows = sum(part.rows for part in staged)
+        count = sum(part.rows for part in staged)
         interrupts.check()
-        new = None if job.backfill else new_mark(job, plan, mark, rows, pieces.reached, complete=pieces.exhausted)
+        new = None if job.backfill else new_mark(job, plan, mark, count, pieces.reached, complete=pieces.exhausted)
         committed = commit(job, load, staged, mark, new)
     except DataError as error:
         load.abort()
@@ -57,23 +64,22 @@ def commit_piece(
     finally:
         load.abort()
     landed = mark if changes_nothing(committed, mark, new) else new
-    taken = plan.transform.taken - before if plan.transform else rows
-    return taken, rows, committed, landed
+    taken = plan.transform.taken - before if plan.transform else count
+    return taken, count, committed, landed
 
 
 def stage_piece(job: Job, load: Load, write: Write, pieces: Pieces, shape: Transform | None) -> list[Staged]:
     """Stage the rows of one checkpoint: splits apart, where that can be; else all of them by one writer."""
-    if isinstance(pieces, Splits) and shape is None and isinstance(load, SupportsStaging):
+    if isinstance(pieces, threads.Splits) and shape is None and isinstance(load, SupportsStaging):
         return pieces.stage(load, lambda batch: tell(job, batch))
-    finish = Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
-    return [stage(load, watched(job, applied(shape, pieces.piece(), finish)))]
+    finish = rows.Stream(write.schema, cursor_column=None, key=write.key, run_id=job.stamp)
+    return [stage(load, watched(job, transform.applied(shape, pieces.piece(), finish)))]
 
 
 # --- rows as they are -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(msgspec.Struct, frozen=True):
     """Rows went from end to end as they are.
 
     Attributes:

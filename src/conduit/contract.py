@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -41,8 +41,7 @@ column cannot carry it exactly. The watermark is read from it, and it is taken o
 # --- reading --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class Read(msgspec.Struct, frozen=True, kw_only=True):
     """What a resource wants from its source.
 
     Attributes:
@@ -72,7 +71,7 @@ class Read:
     through: str | None = None
     on_null: OnNull = "error"
     ordered: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = msgspec.field(default_factory=dict)
     reload_changed_files: bool = False
     on_change: OnChange = "error"
     batch_size: int | None = None
@@ -221,8 +220,7 @@ class Source(Protocol):
 # --- writing --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, kw_only=True):
     """What one commit does to its table.
 
     Attributes:
@@ -252,7 +250,7 @@ class Write:
     cursor: str | None = None
     leave_out_present: bool = False
     present_from: Position | None = None
-    update: Mapping[str, str] = field(default_factory=dict)
+    update: Mapping[str, str] = msgspec.field(default_factory=dict)
     add_columns: tuple[str, ...] = ()
     refuse_duplicate_keys: bool = False
     allow_shrink: float = SHRINK
@@ -266,8 +264,7 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
     detail: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
     """What a commit did. staged rows = inserted + updated + already_present + superseded."""
 
     inserted: int = 0

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from conduit import watermarks
@@ -33,8 +33,7 @@ RENEWED_AFTER = 50_000_000
 """Transactions after which the horizon in a quiet table's mark is moved on: ids are comparable over 2^31 only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What is known before the first row.
 
     Attributes:

@@ -6,11 +6,10 @@ source makes of it: disjoint, complete together, from one snapshot, and read by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True, kw_only=True):
     """Asks a session for ranges, so that they can be read at once; for none where there is no row.
 
     Attributes:
@@ -25,8 +24,7 @@ class Partition:
     group_rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class Range(msgspec.Struct, frozen=True, kw_only=True):
     """The detail of a split of such a read.
 
     Attributes:

@@ -9,10 +9,10 @@ inside the commit, what the destination already has. `none` compares strictly an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from conduit.arrow import SchemaOnce
 from conduit.config.models import Incremental, Resource
@@ -31,8 +31,7 @@ DEFAULT_LAG: dict[str, str] = {
 """How far `lag` looks back unless ingest.yml says otherwise, by type of the cursor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watermark:
+class Watermark(msgspec.Struct, frozen=True):
     """How the next read is bounded.
 
     Attributes:
@@ -52,7 +51,7 @@ class Watermark:
         if since is None or not self.looks_back:
             return since
         if since.window and since.window.at:  # a checkpoint of a window lies where it was cut, not at the highest
-            since = msgspec.structs.replace(since, value=since.window.at)
+            since = replace(since, value=since.window.at)
         return minus(since, self.lag) if self.lag is not None else None
 
     def settled(self, resource: str, described: Described) -> Watermark:

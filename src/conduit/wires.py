@@ -8,15 +8,15 @@ either says no, they travel as Arrow. Part of the contract; it knows no connecto
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+import msgspec
 
 from conduit.contract import Staged
 from conduit.positions import Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of a read in a format that the other end may speak too, so that none of them becomes Arrow on the way.
 
     Attributes:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from conduit.late import late
 from conduit.sums import Cells, Interval, RangeSum
 
@@ -162,8 +164,7 @@ class Ranges:
         return (min(low), max(high)) if low and high else None
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """What the first pass found.
 
     Attributes:

@@ -81,6 +81,7 @@ def main() -> None:
         code = _tell(requested() or error, debug=debug)
     except Exception as error:  # noqa: BLE001 - the edge of the program: a bug is told as one
         code = _tell_bug(error, debug=debug)
+    gc.freeze()  # the process ends: whether its modules are garbage need not be looked at any more
     sys.exit(code if isinstance(code, int) else 0)
 
 

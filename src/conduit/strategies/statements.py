@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from conduit.contract import Committed
 from conduit.strategies.dialects import Dialect
@@ -12,8 +13,7 @@ from conduit.strategies.dialects import Dialect
 Count = Literal["inserted", "updated", "deleted", "superseded", "duplicate_key"]
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """One statement and what its number of affected rows means.
 
     `duplicate_key` marks a query instead: a row that it returns is a key that stands twice, an error.
@@ -23,8 +23,7 @@ class Statement:
     count: Count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tables:
+class Tables(msgspec.Struct, frozen=True, kw_only=True):
     """A stage table whose rows go into a target.
 
     Attributes:
@@ -47,9 +46,9 @@ class Tables:
     columns: tuple[str, ...]
     key: tuple[str, ...] = ()
     cursor: str | None = None
-    casts: Mapping[str, str] = field(default_factory=dict)
-    comparable: Mapping[str, str] = field(default_factory=dict)
-    update: Mapping[str, str] = field(default_factory=dict)
+    casts: Mapping[str, str] = msgspec.field(default_factory=dict)
+    comparable: Mapping[str, str] = msgspec.field(default_factory=dict)
+    update: Mapping[str, str] = msgspec.field(default_factory=dict)
     unwatched: tuple[str, ...] = ()
     present_from: str = ""
 

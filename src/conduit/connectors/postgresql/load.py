@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.extensions
@@ -15,18 +16,23 @@ from conduit.connectors.postgresql import keys
 from conduit.connectors.postgresql.catalogue import Cursor, Table
 from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
-from conduit.connectors.postgresql.removal import remove
 from conduit.connectors.postgresql.types import DIALECT, quote
 from conduit.connectors.postgresql.wire import CHUNK, Inflow, fits
 from conduit.connectors.postgresql.writer import CopyStream, Encoding
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import DataError
 from conduit.faults import crash_point
+from conduit.late import late
 from conduit.marks import Mark
 from conduit.positions import Position
 from conduit.strategies import replace
 from conduit.strategies.statements import tally
 from conduit.wires import Wire
+
+if TYPE_CHECKING:
+    from conduit.connectors.postgresql import removal
+else:
+    removal = late("conduit.connectors.postgresql.removal")
 
 STAGE = "conduit_stage"
 
@@ -97,7 +103,9 @@ class PostgresqlLoad:
         with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
             self._begin(cur)
             pump = CopyStream(encoding, rows)
-            self._deleted = remove(cur, self._target, encoding, pump, lambda text, sent: self._copy(cur, text, sent))
+            self._deleted = removal.remove(
+                cur, self._target, encoding, pump, lambda text, sent: self._copy(cur, text, sent)
+            )
         return self._deleted
 
     @staticmethod

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+import msgspec
 
 from conduit.bounds import NULL_CURSORS, ROWS
 from conduit.connectors.postgresql import catalogue
@@ -44,8 +45,7 @@ _SPLITTABLE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranged:
+class Ranged(msgspec.Struct, frozen=True, kw_only=True):
     """What is read in ranges.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from conduit.arrow import LateSchema, pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
-from conduit.connectors.postgresql import catalogue, ranges
+from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import conninfo
 from conduit.connectors.postgresql.types import Column, quote
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from conduit import schemas, simple_query
     from conduit import sums as forms
-    from conduit.connectors.postgresql import reader, sums, wire
+    from conduit.connectors.postgresql import ranges, reader, sums, wire
     from conduit.connectors.postgresql.reader import Reader
     from conduit.sums import Summing
     from conduit.wires import Wire
@@ -36,6 +36,7 @@ else:
     reader, schemas = late("conduit.connectors.postgresql.reader"), late("conduit.schemas")
     sums, forms = late("conduit.connectors.postgresql.sums"), late("conduit.sums")
     wire, simple_query = late("conduit.connectors.postgresql.wire"), late("conduit.simple_query")
+    ranges = late("conduit.connectors.postgresql.ranges")
 
 _CASTS: dict[str, str] = {"int": "bigint", "decimal": "numeric", "timestamp": "timestamp", "timestamptz": "timestamptz"}
 _MINIMUM: dict[str, str] = {
@@ -103,7 +104,8 @@ class PostgresqlSession:
     @cached_property
     def _columns(self) -> list[Column]:
         require_columns(self._read, [column.name for column in self._facts.columns])
-        ranges.require_splittable(self._read, self._facts.columns)
+        if self._read.partition is not None:
+            ranges.require_splittable(self._read, self._facts.columns)
         return self._facts.columns
 
     def _proved(self, key: tuple[str, ...]) -> tuple[str, ...]:
@@ -288,8 +290,13 @@ class PostgresqlSession:
 
     def _any_row(self) -> str:
         """Whether the read gives a row, as an expression; a window without a transaction needs no look at the table."""
-        empty = self._window is not None and self._window.is_empty
-        return "false" if empty else f"EXISTS (SELECT 1 FROM (\n{self._composed.sql}\n) AS q)"
+        if self._window is not None and self._window.is_empty:
+            return "false"
+        rows = f"(\n{self._composed.sql}\n) AS q"
+        if self._query is not None or self._composed.ordered:
+            return f"EXISTS (SELECT 1 FROM {rows})"
+        # EXISTS would begin at the lower end, and pass all that the window only looks back at before it meets a new row
+        return f"(SELECT true FROM {rows} ORDER BY {self._ordering(self._read.cursor or '')} DESC LIMIT 1) IS NOT NULL"
 
     def _position(self, text: str) -> Position:
         type_, unit = self._cursor_type

@@ -8,7 +8,7 @@ for the next read. The cursor only narrows what is scanned. This module builds c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from conduit.connectors.postgresql.catalogue import Cursor, Facts
 from conduit.contract import SafeRead
@@ -28,8 +28,7 @@ LIMIT 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class WindowRead:
+class WindowRead(msgspec.Struct, frozen=True):
     """What one read covers.
 
     Attributes:
@@ -100,10 +99,13 @@ def _cursor_like(position: Position | None, value: str) -> Position:
 
 
 def _condition(window: Window, following: str) -> str:
-    """Ids are compared by their age: right across the wraparound of 32 bits, and for frozen rows."""
+    """Ids are compared by their age: right across the wraparound of 32 bits, and for frozen rows.
+
+    What leaves most rows out comes first: a row that was there before costs one comparison.
+    """
     open_ = f"(age(xmin) <= age({_xid(window.end)}) AND age(xmin) >= age({_xid(following)}))"
-    since = f" AND age(xmin) <= age({_xid(window.start)})" if window.start else ""
-    return f"NOT {open_}{since}"
+    since = f"age(xmin) <= age({_xid(window.start)}) AND " if window.start else ""
+    return f"{since}NOT {open_}"
 
 
 def _xid(text: str) -> str:

@@ -12,8 +12,9 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from conduit.connectors.postgresql.connection import break_off, mapped
 from conduit.connectors.postgresql.types import Column, quote
@@ -49,8 +50,7 @@ def kind(connection: psycopg2.extensions.connection) -> str:
     return f"pgcopy {connection.encoding}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """The columns of a wire: their names and types, and the expressions over `q` that give them."""
 
     columns: tuple[tuple[str, str], ...]
