@@ -24,17 +24,28 @@ else:
     AnyArray = AnyField = AnyScalar = Any
     pa, pc, pq = late("pyarrow"), late("pyarrow.compute"), late("pyarrow.parquet")
 
-__all__ = ["AnyArray", "AnyField", "AnyScalar", "LateSchema", "SchemaOnce", "pa", "pc", "pq"]
+__all__ = ["AnyArray", "AnyField", "AnyScalar", "LateSchema", "SchemaOnce", "made", "pa", "pc", "pq"]
 
 
 class LateSchema(msgspec.Struct, frozen=True):
     """Columns whose names are known, and whose Arrow types are made when somebody asks for them.
 
-    A source that can find that there is nothing new without pyarrow describes itself with one.
+    An end that can do its work without pyarrow describes itself with one.
+
+    Attributes:
+        names: of the columns.
+        make: makes the schema.
+        exact: all that the schema is made from, so that two with the same are the same; empty: that is not known.
     """
 
     names: tuple[str, ...]
     make: Callable[[], pa.Schema]
+    exact: tuple[object, ...] = ()
+
+
+def made(schema: pa.Schema | LateSchema) -> pa.Schema:
+    """The schema itself."""
+    return schema.make() if isinstance(schema, LateSchema) else schema
 
 
 class SchemaOnce:
@@ -44,15 +55,19 @@ class SchemaOnce:
         if owner is None:
             raise AttributeError  # dataclasses ask for a default, and there is none
         given: pa.Schema | LateSchema = owner.__dict__["schema"]
-        made = given.make() if isinstance(given, LateSchema) else given
-        owner.__dict__["schema"] = made
-        return made
+        owner.__dict__["schema"] = schema = made(given)
+        return schema
 
     def __set__(self, owner: object, given: pa.Schema | LateSchema) -> None:
         owner.__dict__["schema"] = given
 
     @staticmethod
+    def given(owner: object) -> pa.Schema | LateSchema:
+        """What `owner` has; nothing is made."""
+        given: pa.Schema | LateSchema = owner.__dict__["schema"]
+        return given
+
+    @staticmethod
     def names(owner: object) -> Sequence[str]:
         """The names of the columns of `owner`; nothing is made."""
-        given: pa.Schema | LateSchema = owner.__dict__["schema"]
-        return given.names
+        return SchemaOnce.given(owner).names

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from conduit.arrow import SchemaOnce
+from conduit.arrow import LateSchema, SchemaOnce
 from conduit.errors import ConnectionFailed
 from conduit.marks import Identity, Mark
 from conduit.positions import CursorType, Lag, Position, Window
@@ -220,14 +220,15 @@ class Source(Protocol):
 # --- writing --------------------------------------------------------------------------------------------
 
 
-class Write(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Write:
     """What one commit does to its table.
 
     Attributes:
         identity: who writes; its mark moves in the same commit.
         table: the target, as the user named it.
         mode: append, merge or replace.
-        schema: the rows as they will arrive, already cast to the target's types.
+        schema: the rows as they will arrive, already cast to the target's types; can be given as a LateSchema.
         key: columns that identify a row; needed by merge and by `leave_out_present`.
         key_is_unique: the source's catalogue proves that no two rows share the key.
         cursor: column that decides which of two rows with one key is newer.
@@ -243,14 +244,14 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     table: str
     mode: Mode
-    schema: pa.Schema
+    schema: SchemaOnce = SchemaOnce()  # noqa: RUF009 - a descriptor, no default
     run_id: str
     key: tuple[str, ...] = ()
     key_is_unique: bool = False
     cursor: str | None = None
     leave_out_present: bool = False
     present_from: Position | None = None
-    update: Mapping[str, str] = msgspec.field(default_factory=dict)
+    update: Mapping[str, str] = field(default_factory=dict)
     add_columns: tuple[str, ...] = ()
     refuse_duplicate_keys: bool = False
     allow_shrink: float = SHRINK
@@ -349,7 +350,7 @@ class Destination(Protocol):
         """
         ...
 
-    def describe(self, table: str) -> pa.Schema | None:
+    def describe(self, table: str) -> pa.Schema | LateSchema | None:
         """Columns and types of the table; None when it does not exist."""
         ...
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from conduit import watermarks
-from conduit.arrow import pa
+from conduit.arrow import LateSchema, SchemaOnce, pa
 from conduit.contract import Described, Read, SafeRead, Until, Write
 from conduit.errors import ConfigError, DataError, StateConflict
 from conduit.job import Job
@@ -213,9 +213,9 @@ def rereads(job: Job, watermark: Watermark) -> bool:
     return watermark.looks_back or (incremental is not None and incremental.on_null == "include")
 
 
-def columns(job: Job, described: Described, table: pa.Schema | None) -> Reconciled:
+def columns(job: Job, described: Described, table: pa.Schema | LateSchema | None) -> Reconciled:
     """What happens to every column, metadata columns included."""
-    schema = rows.with_metadata(described.schema) if job.resource.metadata_columns else described.schema
+    schema = rows.with_metadata(described.schema) if job.resource.metadata_columns else SchemaOnce.given(described)
     return schemas.reconcile(schema, table, job.resource.schema_changes, job.resource.into)
 
 
@@ -226,13 +226,13 @@ def write_request(job: Job, plan: Plan, target: Reconciled, *, new_table: bool) 
     incremental = resource.incremental
     twice = rereads(job, plan.watermark)
     mode = "replace" if job.full_refresh else resource.mode
-    cursor = incremental.column if incremental and incremental.column in target.schema.names else None
+    cursor = incremental.column if incremental and incremental.column in SchemaOnce.names(target) else None
     only_recent = cursor in plan.key and incremental is not None and incremental.on_null != "include"
     return Write(
         identity=job.identity,
         table=resource.into,
         mode=mode,
-        schema=target.schema,
+        schema=SchemaOnce.given(target),
         run_id=job.run_id,
         key=plan.key if mode == "merge" or twice else (),
         key_is_unique=unique,

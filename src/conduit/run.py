@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conduit import interrupts, locks, planning, readers, state
-from conduit.arrow import pa
+from conduit.arrow import SchemaOnce, pa
 from conduit.bounds import ROWS
 from conduit.config.load import load
 from conduit.contract import (
@@ -245,39 +245,49 @@ def refuse_renamed(job: Job, marks: Sequence[Mark]) -> None:
 
 
 def load_rows(job: Job, report: ResourceReport, session: Session, plan: Plan) -> Mark | None:
-    """Read, stage and commit, checkpoint by checkpoint. Returns the mark that the destination then holds."""
-    described = plan.described
+    """Read, stage and commit. Returns the mark that the destination then holds."""
     table = job.destination.describe(job.resource.into)
-    target = planning.columns(job, described, table)
+    target = planning.columns(job, plan.described, table)
     write = planning.write_request(job, plan, target, new_table=table is None)
-    cursor = planning.cursor_column(job, described)
-    shape = plan.transform
+    every = planning.commit_every(job, plan.described, plan.transform)
+    if every is None and plan.read.partition is None and commits.passes(session, job, plan):
+        wire = session.wire(SchemaOnce.names(target), write.key)
+        if wire is not None and (passed := commits.pass_through(job, report, write, wire, plan)):
+            report.notes += target.notes
+            require_balance(report, passed.rows)
+            return passed.mark
+    return load_as_arrow(job, report, session, plan, write, target.notes, every)
+
+
+def load_as_arrow(
+    job: Job,
+    report: ResourceReport,
+    session: Session,
+    plan: Plan,
+    write: Write,
+    notes: Sequence[str],
+    every: int | None,
+) -> Mark | None:
+    """The rows as batches, checkpoint by checkpoint."""
+    shape, cursor = plan.transform, planning.cursor_column(job, plan.described)
     new_stream = partial(
         rows.Stream,
-        shape.source if shape else target.schema,
+        shape.source if shape else write.schema,
         cursor_column=cursor,
         on_null=plan.read.on_null,
         key=() if shape else write.key,
-        ordered=described.ordered,
+        ordered=plan.described.ordered,
         run_id=None if shape else job.stamp,
     )
-    every = planning.commit_every(job, described, shape)
     if plan.read.partition is not None:
         size = plan.read.batch_size
         with threads.Splits(session, new_stream, cursor, size, grouped=every is not None) as splits:
-            return commit_pieces(job, report, write, plan, splits, splits, target.notes)
-    wire = (
-        session.wire(target.schema.names, write.key) if every is None and commits.passes(session, job, plan) else None
-    )
-    if wire is not None and (passed := commits.pass_through(job, report, write, wire, plan)):
-        report.notes += target.notes
-        require_balance(report, passed.rows)
-        return passed.mark
+            return commit_pieces(job, report, write, plan, splits, splits, notes)
     stream = new_stream()
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
     with read_ahead.ReadAhead([lambda: extract(session, stream, plan.read.batch_size)], cancel) as batches:
         pieces = checkpoints.Checkpoints(iter(batches), every, cursor)
-        return commit_pieces(job, report, write, plan, pieces, stream, target.notes)
+        return commit_pieces(job, report, write, plan, pieces, stream, notes)
 
 
 def extract(session: Session, stream: Stream, batch_size: int | None) -> Iterator[pa.RecordBatch]:

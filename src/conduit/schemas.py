@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from conduit.arrow import AnyArray, AnyField, pa, pc
+from conduit.arrow import AnyArray, AnyField, LateSchema, SchemaOnce, made, pa, pc
 from conduit.contract import SchemaChanges
 from conduit.errors import ConfigError, DataError
 from conduit.nested import json_text
@@ -250,7 +250,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 # --- the schema contract --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reconciled:
     """How the source's columns meet the table's.
 
@@ -261,13 +261,15 @@ class Reconciled:
         notes: what a person should be told.
     """
 
-    schema: pa.Schema
+    schema: SchemaOnce = SchemaOnce()  # noqa: RUF009 - a descriptor, no default
     added: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def reconcile(source: pa.Schema, table: pa.Schema | None, policy: SchemaChanges, table_name: str) -> Reconciled:
+def reconcile(
+    source: pa.Schema | LateSchema, table: pa.Schema | LateSchema | None, policy: SchemaChanges, table_name: str
+) -> Reconciled:
     """Decide, before a row is written, what happens to every column.
 
     Args:
@@ -281,8 +283,9 @@ def reconcile(source: pa.Schema, table: pa.Schema | None, policy: SchemaChanges,
         ConfigError: two columns have one name, or differ by case only.
     """
     _refuse_twins(source.names)
-    if table is None:
+    if table is None or _are_the_same(source, table):
         return Reconciled(source)
+    source, table = made(source), made(table)
     known = {field.name: field for field in table}
     _refuse_case_twins(source.names, table.names, table_name)
     unknown = tuple(name for name in source.names if name not in known)
@@ -299,6 +302,13 @@ def reconcile(source: pa.Schema, table: pa.Schema | None, policy: SchemaChanges,
         notes += [f"table {table_name}: new source column {name} is ignored" for name in unknown]
         return Reconciled(pa.schema(fields), (), unknown, tuple(notes))
     return Reconciled(pa.schema(fields), unknown, (), tuple(notes))
+
+
+def _are_the_same(source: pa.Schema | LateSchema, table: pa.Schema | LateSchema) -> bool:
+    """Whether both ends have the same columns, as far as that is known without Arrow."""
+    if not isinstance(source, LateSchema) or not isinstance(table, LateSchema):
+        return False
+    return bool(source.exact) and source.exact == table.exact
 
 
 def _into(field: AnyField, column: AnyField | None, table: str) -> AnyField:

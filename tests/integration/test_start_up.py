@@ -77,6 +77,25 @@ def test_nothing_new_imports_nothing_that_moves_rows(events: Database, project: 
     assert done.stdout.strip().endswith("IMPORTED []")
 
 
+NOT_PASSED_WITH = (
+    "pyarrow", "polars", "duckdb", "adbc_driver_manager", "conduit.read_ahead", "conduit.transform",
+    "conduit.executors.threads", "conduit.connectors.postgresql.reader", "conduit.connectors.postgresql.removal",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_new_rows_between_equal_tables_pass_without_arrow(
+    events: Database, project: Project, read: dict[str, Any]
+) -> None:
+    file = loaded(project, events, events.keys, read)
+    events.execute("INSERT INTO events VALUES (11, 'new')")
+    script = imported_by(file, NOT_PASSED_WITH)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "1 rows written" in done.stdout
+    assert done.stdout.strip().endswith("IMPORTED []")
+    assert events.execute("SELECT v FROM copy WHERE id = 11") == [("new",)]
+
+
 NOT_APPENDED_WITH = (
     "polars", "sqlglot", "duckdb", "iceframe.merge", "iceframe.frame", "iceframe.changes", "iceframe.jobs",
     "iceframe.maintenance", "conduit.connectors.iceberg.removal", "conduit.connectors.iceberg.expressions",

@@ -10,6 +10,7 @@ Two functions are no mutants but faults: a catalog whose answer is lost, and I/O
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Callable, Sequence
@@ -234,7 +235,7 @@ def no_key_deduplication() -> None:
     original = planning.write_request
 
     def write_request(*given: Any, **options: Any) -> Write:
-        return replace(original(*given, **options), leave_out_present=False)
+        return dataclasses.replace(original(*given, **options), leave_out_present=False)
 
     planning.write_request = write_request
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from conduit.arrow import SchemaOnce
 from conduit.contract import Write
 from conduit.errors import ConduitError, ConfigError, DataError, StateConflict
 from conduit.late import late
@@ -110,11 +111,12 @@ def require_key(write: Write) -> None:
     """
     if needs_stage(write) and not write.key:
         raise ConfigError(f"table {write.table}: {write.mode} needs a primary_key", hint="name it: `primary_key: id`")
-    unknown = [name for name in write.update if name not in write.schema.names]
+    names = SchemaOnce.names(write)
+    unknown = [name for name in write.update if name not in names]
     if unknown:
         raise ConfigError(
             f"table {write.table}: `update:` names {', '.join(unknown)}, which is not among the columns "
-            f"{', '.join(write.schema.names)}"
+            f"{', '.join(names)}"
         )
     for column, expression in write.update.items():
         what = f"table {write.table}: `update: {{{column}: …}}`"
@@ -136,7 +138,7 @@ def tables(
         dialect=dialect,
         target=target,
         stage=stage,
-        columns=tuple(write.schema.names),
+        columns=tuple(SchemaOnce.names(write)),
         key=write.key,
         cursor=write.cursor,
         casts=casts or {},

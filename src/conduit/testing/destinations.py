@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from conduit.arrow import AnyArray, pa
+from conduit.arrow import AnyArray, made, pa
 from conduit.contract import (
     Ability,
     Committed,
@@ -312,8 +312,8 @@ class DestinationPromises:
         with closing(self.make(place)) as destination:
             described = destination.describe(TABLE)
         assert described is not None
-        assert described.names == ROWS.names
-        assert [described.field(name).type for name in ROWS.names] == [field.type for field in ROWS]
+        assert list(described.names) == ROWS.names
+        assert [made(described).field(name).type for name in ROWS.names] == [field.type for field in ROWS]
 
     def test_an_unreachable_system_is_a_typed_error_that_names_it(self, place: Path) -> None:
         with closing(self.unreachable(place)) as destination, pytest.raises((ConnectionFailed, ConfigError)) as caught:

@@ -10,13 +10,13 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from conduit.arrow import pa
+from conduit.arrow import LateSchema, SchemaOnce
 from conduit.connectors import sql, sql_log
 from conduit.connectors.postgresql import catalogue, keys
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import alone, connect, mapped
 from conduit.connectors.postgresql.marks import Marks, remove_runs, rows_of_runs
-from conduit.connectors.postgresql.types import created, quote
+from conduit.connectors.postgresql.types import created, quote, schema_of
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError, ConnectionFailed
 from conduit.late import late
@@ -76,11 +76,11 @@ class PostgresqlDestination:
             except psycopg2.errors.UndefinedTable:
                 return []
 
-    def describe(self, table: str) -> pa.Schema | None:
+    def describe(self, table: str) -> LateSchema | None:
         """The table's columns, in the types that a source would give them."""
         with mapped(self._name, f"describe {table}"), alone(self._database()) as cur:
             columns = self._table(cur, table).columns
-        return pa.schema([column.field() for column in columns]) if columns else None
+        return schema_of(columns) if columns else None
 
     def begin(self, write: Write) -> Load:
         """Create or extend the table where needed, in a transaction of its own, then open the one for the rows."""
@@ -150,7 +150,7 @@ class PostgresqlDestination:
 
     def _refuse_generated(self, cur: catalogue.Cursor, write: Write) -> None:
         found = catalogue.table(cur, catalogue.qualified(self._connection.schema, write.table))
-        generated = [name for name in write.schema.names if name in found.generated]
+        generated = [name for name in SchemaOnce.names(write) if name in found.generated]
         if generated:
             raise ConfigError(
                 f"{self._name}: table {write.table} computes {', '.join(generated)} itself, so rows cannot bring it",

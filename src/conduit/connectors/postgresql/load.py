@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.extensions
 
 from conduit import shrink
-from conduit.arrow import pa
+from conduit.arrow import SchemaOnce, pa
 from conduit.connectors import sql
 from conduit.connectors.postgresql import keys
 from conduit.connectors.postgresql.catalogue import Cursor, Table
@@ -18,7 +19,7 @@ from conduit.connectors.postgresql.connection import mapped, translate
 from conduit.connectors.postgresql.marks import Marks
 from conduit.connectors.postgresql.types import DIALECT, quote
 from conduit.connectors.postgresql.wire import CHUNK, Inflow, fits
-from conduit.connectors.postgresql.writer import CopyStream, Encoding
+from conduit.connectors.postgresql.writer import CopyStream, Encoding, Landing
 from conduit.contract import Committed, OutcomeUnknown, Staged, Write, changes_nothing
 from conduit.errors import DataError
 from conduit.faults import crash_point
@@ -60,17 +61,16 @@ class PostgresqlLoad:
         self._marks = marks
         self._key_follows = bool(write.key) and table.comment == keys.FOLLOWS
         by_name = {column.name: column for column in table.columns}
-        self._columns = [by_name[field.name] for field in write.schema]
-        self._encoding = Encoding.of(write.schema, self._columns)
-        self._staged = sql.needs_stage(write) or bool(self._encoding.casts)
+        self._columns = [by_name[name] for name in SchemaOnce.names(write)]
         self._deleted = 0
         self._begun = False
 
     def stream(self, rows: Iterator[pa.RecordBatch]) -> Staged:
         """COPY the rows into the open transaction."""
+        self._landing = encoding = Encoding.of(self._write.schema, self._columns)
         with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
             self._begin(cur)
-            pump = CopyStream(self._encoding, rows)
+            pump = CopyStream(encoding, rows)
             self._copy(cur, self._copy_into(), pump)
             require_all(self._write.table, pump.rows, cur.rowcount)
         return Staged(part="transaction", rows=pump.rows)
@@ -81,8 +81,7 @@ class PostgresqlLoad:
 
     def receive(self, wire: Wire) -> Staged:
         """COPY what the other server sends into the open transaction; what it sent must have arrived."""
-        self._encoding = Encoding.as_it_is(self._columns)
-        self._staged = sql.needs_stage(self._write)
+        self._landing = Landing.as_it_is(self._columns)
         with mapped(self._name, f"load {self._write.table}"), self._connection.cursor() as cur:
             self._begin(cur)
             with closing(Inflow(wire)) as rows:
@@ -90,9 +89,17 @@ class PostgresqlLoad:
             require_all(self._write.table, rows.sent, cur.rowcount)
         return Staged(part="transaction", rows=rows.sent)
 
+    @cached_property
+    def _landing(self) -> Landing:
+        return Encoding.of(self._write.schema, self._columns)
+
+    @property
+    def _staged(self) -> bool:
+        return sql.needs_stage(self._write) or bool(self._landing.casts)
+
     def _copy_into(self) -> str:
         into = STAGE if self._staged else self._target
-        names = ", ".join(quote(name) for name in self._write.schema.names)
+        names = ", ".join(quote(name) for name in SchemaOnce.names(self._write))
         return f"COPY {into} ({names}) FROM STDIN (FORMAT binary)"
 
     def remove(self, rows: Iterator[pa.RecordBatch], columns: Sequence[str]) -> int:
@@ -150,7 +157,7 @@ class PostgresqlLoad:
         if self._write.mode == "replace" and not self._staged:
             self._deleted = _changed(cur, replace.emptied(self._target).sql)
         if self._staged:
-            columns = ", ".join(f"{quote(name)} {type_name}" for name, type_name in self._encoding.stage_types.items())
+            columns = ", ".join(f"{quote(name)} {type_name}" for name, type_name in self._landing.stage_types.items())
             cur.execute(f"CREATE TEMP TABLE {STAGE} ({columns}) ON COMMIT DROP")
 
     def _apply(self, cur: Cursor, rows: int) -> Committed:
@@ -163,8 +170,8 @@ class PostgresqlLoad:
             dialect=DIALECT,
             target=self._target,
             stage=STAGE,
-            casts=self._encoding.casts,
-            comparable=self._encoding.comparable,
+            casts=self._landing.casts,
+            comparable=self._landing.comparable,
             present_from=self._present_from(self._write.present_from),
         )
         steps = sql.statements(self._write, both)

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from conduit.arrow import LateSchema, pa
+from conduit.arrow import pa
 from conduit.bounds import ROWS, Ends, ends, require_columns, splits_of, until_of_table
 from conduit.connectors.postgresql import catalogue
 from conduit.connectors.postgresql.config import PostgresqlConnection
 from conduit.connectors.postgresql.connection import conninfo
-from conduit.connectors.postgresql.types import Column, quote
+from conduit.connectors.postgresql.types import Column, quote, schema_of
 from conduit.connectors.postgresql.window import WindowRead, refusal, window_read
 from conduit.contract import Described, Estimate, Read, Split, Until
 from conduit.errors import DataError
@@ -26,14 +26,14 @@ from conduit.splits import Range
 if TYPE_CHECKING:
     import psycopg2.extensions
 
-    from conduit import schemas, simple_query
+    from conduit import simple_query
     from conduit import sums as forms
     from conduit.connectors.postgresql import ranges, reader, sums, wire
     from conduit.connectors.postgresql.reader import Reader
     from conduit.sums import Summing
     from conduit.wires import Wire
 else:
-    reader, schemas = late("conduit.connectors.postgresql.reader"), late("conduit.schemas")
+    reader = late("conduit.connectors.postgresql.reader")
     sums, forms = late("conduit.connectors.postgresql.sums"), late("conduit.sums")
     wire, simple_query = late("conduit.connectors.postgresql.wire"), late("conduit.simple_query")
     ranges = late("conduit.connectors.postgresql.ranges")
@@ -70,13 +70,12 @@ class PostgresqlSession:
 
     def describe(self) -> Described:
         """Schema, key and statement, from the catalogue."""
-        columns = self._columns
         type_, unit = self._cursor_type
         composed = self._composed
         lower = self._ends.lower
         window = self._window
         return Described(
-            schema=LateSchema(tuple(column.name for column in columns), self._schema),
+            schema=schema_of(self._columns, self._read.columns),
             fingerprint=self._fingerprint,
             cursor_type=type_,
             cursor_unit=unit,
@@ -90,9 +89,6 @@ class PostgresqlSession:
             no_window=self._no_window,
             floor=window.lower if window else None,
         )
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema([self._declared(column) for column in self._columns])
 
     @cached_property
     def _facts(self) -> catalogue.Facts:
@@ -129,10 +125,6 @@ class PostgresqlSession:
             return self._table
         table = self._query.plain_table()
         return catalogue.qualified(self._connection.schema, table) if table else None
-
-    def _declared(self, column: Column) -> pa.Field[pa.DataType]:
-        declared = self._read.columns.get(column.name)
-        return pa.field(column.name, schemas.declared(declared)) if declared else column.field()
 
     @cached_property
     def _cursor_column(self) -> Column | None:

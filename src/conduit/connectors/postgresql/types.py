@@ -6,11 +6,12 @@ A type that Arrow cannot carry exactly travels as text, cast in the SELECT, and 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from conduit.arrow import AnyField, pa
+from conduit.arrow import AnyField, LateSchema, pa
 from conduit.late import late
 from conduit.positions import CursorType
 from conduit.strategies.dialects import Dialect
@@ -104,6 +105,27 @@ class Column(msgspec.Struct, frozen=True):
             return known[self.type_name]
         decimal = self._decimal()
         return pa.decimal128(*decimal) if decimal else pa.string()
+
+
+def schema_of(columns: Sequence[Column], declared: Mapping[str, str] | None = None) -> LateSchema:
+    """The columns as Arrow fields, made when somebody asks. Whether a column can hold NULL is no part of its field.
+
+    Args:
+        columns: as the catalogue knows them.
+        declared: the type that ingest.yml gives a column instead.
+    """
+    other = declared or {}
+
+    def make() -> pa.Schema:
+        return pa.schema(
+            [
+                pa.field(column.name, schemas.declared(other[column.name])) if column.name in other else column.field()
+                for column in columns
+            ]
+        )
+
+    exact = tuple((column.name, column.type_name, column.formatted, column.builtin) for column in columns)
+    return LateSchema(tuple(column.name for column in columns), make, () if other else exact)
 
 
 def _plain() -> dict[str, pa.DataType]:

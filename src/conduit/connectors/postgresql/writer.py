@@ -22,23 +22,38 @@ _BINARY_AS_IT_IS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How rows travel to a table.
+@dataclass(frozen=True, kw_only=True)
+class Landing:
+    """What rows are when they have arrived in a stage table.
 
     Attributes:
-        schema: the types that are encoded.
-        jsonb: columns that need jsonb's version byte.
         casts: column -> expression over the stage row `source`; columns that COPY cannot fill by themselves.
         stage_types: column -> type in the stage table.
         comparable: column -> template for types without an equality operator.
     """
 
-    schema: pa.Schema
-    jsonb: frozenset[str] = frozenset()
     casts: Mapping[str, str] = field(default_factory=dict)
     stage_types: Mapping[str, str] = field(default_factory=dict)
     comparable: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def as_it_is(cls, columns: Sequence[Column]) -> Landing:
+        """Of rows that come in the types of the columns already, encoded by another server."""
+        comparable = {column.name: "{}::text" for column in columns if column.type_name in _WITHOUT_EQUALITY}
+        return Landing(stage_types={column.name: column.formatted for column in columns}, comparable=comparable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding(Landing):
+    """How Arrow rows travel to a table.
+
+    Attributes:
+        schema: the types that are encoded.
+        jsonb: columns that need jsonb's version byte.
+    """
+
+    schema: pa.Schema
+    jsonb: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, schema: pa.Schema, columns: Sequence[Column]) -> Encoding:
@@ -54,14 +69,7 @@ class Encoding:
             if column.type_name in _WITHOUT_EQUALITY:
                 comparable[column.name] = "{}::text"
         jsonb = frozenset(column.name for column in columns if column.type_name == "jsonb")
-        return cls(pa.schema(fields), jsonb, casts, stage_types, comparable)
-
-    @classmethod
-    def as_it_is(cls, columns: Sequence[Column]) -> Encoding:
-        """For rows that come in the types of the columns already, encoded by another server."""
-        comparable = {column.name: "{}::text" for column in columns if column.type_name in _WITHOUT_EQUALITY}
-        stage_types = {column.name: column.formatted for column in columns}
-        return cls(pa.schema([]), stage_types=stage_types, comparable=comparable)
+        return cls(schema=pa.schema(fields), jsonb=jsonb, casts=casts, stage_types=stage_types, comparable=comparable)
 
     def encoder(self) -> pgpq.ArrowToPostgresBinaryEncoder:
         """A fresh encoder for one COPY."""
