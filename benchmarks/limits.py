@@ -39,16 +39,26 @@ def empty_copy(turn: Turn) -> None:
     turn.database.execute("CREATE TABLE copied (LIKE events)")
 
 
-def copy_pipe() -> Participant:
-    """Binary COPY from one table into another."""
+def copy_pipe(*, then: str = "", name: str = "") -> Participant:
+    """Binary COPY from one table into another.
+
+    Args:
+        then: a statement in the same transaction.
+        name: what that makes of it.
+    """
 
     def command(turn: Turn) -> list[str]:
+        words = [
+            "--single-transaction",
+            "-c",
+            "COPY copied FROM STDIN (FORMAT binary)",
+            *(["-c", then] if then else []),
+        ]
         out = shlex.join(psql(turn.database, "-c", "COPY events TO STDOUT (FORMAT binary)"))
-        into = shlex.join(psql(turn.database, "-c", "COPY copied FROM STDIN (FORMAT binary)"))
-        return ["bash", "-c", f"set -o pipefail; {out} | {into}"]
+        return ["bash", "-c", f"set -o pipefail; {out} | {shlex.join(psql(turn.database, *words))}"]
 
     return Participant(
-        name="psql COPY binary, piped",
+        name=f"psql COPY binary, piped{name}",
         role="limit",
         package="psql",
         before=empty_copy,

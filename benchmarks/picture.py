@@ -72,7 +72,7 @@ def line(one: Result, y: float) -> Iterator[str]:
         yield f'<path d="M{x} {y - 9}v18" stroke="{GOAL}" stroke-width="3"/>'
     for outcome in sorted(one.outcomes, key=lambda outcome: outcome.role == "ours"):
         times = paired(outcome, limit) if limit and outcome is not limit else None
-        if times is None:
+        if times is None or outcome.role == "limit":
             continue
         ours = outcome.role == "ours"
         colour, radius = (OURS, 6) if ours else (OTHERS, 4)

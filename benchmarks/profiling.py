@@ -32,11 +32,12 @@ USUAL = ("pg-to-pg", "pg-to-iceberg", "nothing-new")
 TOP = 12
 PHASES = (
     ("waiting for the other thread", ("threading.py:wait", "queue.py:get", "queue.py:put")),
+    ("primary key", ("keys.py",)),
     ("commit", (":commit", ":_commit", "marks.py", "commit.py", "marklog.py")),
     ("connect", ("connection.py", ":connect")),
     ("catalogue", ("catalogue.py", "relation.py", ":describe", "tables.py", "catalog")),
-    ("read", ("reader.py", "source.py", "read_ahead.py", "rows.py", "csv_", "window.py", "pass_through.py")),
-    ("write", ("writer.py", "load.py", "staging.py", "files.py", "encode.py", "destination.py")),
+    ("read", ("reader.py", "source.py", "read_ahead.py", "rows.py", "csv_", "window.py", "wire.py:send", "session.py")),
+    ("write", ("wire.py", "writer.py", "load.py", "staging.py", "files.py", "encode.py", "destination.py")),
     ("configuration", ("/config/",)),
 )
 """A look belongs to the first phase one of whose words is in a frame of this project, or in the innermost one."""

@@ -105,7 +105,7 @@ class Scenario:
     Attributes:
         name: for `ONLY=`.
         title: for people.
-        participants: in the order of their turns; the limit and ours come first.
+        participants: in the order of their turns; the limit and ours come first. A second limit is only told.
         goal: for ours; None: it is only looked at.
         note: what a reader has to know about the limit or the settings.
         times: its rows, in sizes of the run (1 M rows unless something else was asked for).

@@ -18,9 +18,11 @@ SCENARIOS = (
         name="pg-to-pg",
         title="PostgreSQL → PostgreSQL, same types",
         goal=Goal(at_most=1.1),
+        note="The copy of conduit gets the primary key of its source; the third line is the limit with it.",
         participants=(
             limits.copy_pipe(),
             ours("postgresql", "postgresql"),
+            limits.copy_pipe(then="ALTER TABLE copied ADD PRIMARY KEY (id)", name=", and the primary key"),
             others.dlt("postgresql"),
             others.ingestr("postgresql"),
             others.conduit_core(),
