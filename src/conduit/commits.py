@@ -6,6 +6,7 @@ What is committed was decided before (`planning`), and what it adds up to is set
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeGuard
 
 import msgspec
@@ -50,20 +51,11 @@ def commit_piece(
 ) -> tuple[int, int, Committed, Mark | None]:
     """Stage the rows of one checkpoint and commit them with the mark (I2): rows read, rows staged, effect, mark."""
     before = plan.transform.taken if plan.transform else 0
-    load = job.destination.begin(write)
-    try:
+    with begun(job, write, mark) as load:
         crash_point("load.begun")
         staged = stage_piece(job, load, write, pieces, plan.transform)
-        count = sum(part.rows for part in staged)
-        interrupts.check()
-        new = None if job.backfill else new_mark(job, plan, mark, count, pieces.reached, complete=pieces.exhausted)
-        committed = commit(job, load, staged, mark, new)
-    except DataError as error:
-        load.abort()
-        raise overtaken(job, mark) or error from None
-    finally:
-        load.abort()
-    landed = mark if changes_nothing(committed, mark, new) else new
+        committed, landed = move(job, plan, load, staged, mark, pieces.reached, complete=pieces.exhausted)
+    count = sum(part.rows for part in staged)
     taken = plan.transform.taken - before if plan.transform else count
     return taken, count, committed, landed
 
@@ -105,28 +97,54 @@ def pass_through(job: Job, report: ResourceReport, write: Write, wire: Wire, pla
     reached = wire.reached()
     if plan.read.cursor is not None and reached is None and write.mode != "replace" and not plan.moves_without_rows:
         return Passed(0, plan.mark)
-    load = job.destination.begin(write)
-    try:
+    with begun(job, write, plan.mark) as load:
         if not isinstance(load, TakesWire) or not load.takes(wire):
             return None
         crash_point("load.begun")
         staged = load.receive(wire)
-        interrupts.check()
-        new = None if job.backfill else new_mark(job, plan, plan.mark, staged.rows, reached, complete=True)
-        committed = commit(job, load, [staged], plan.mark, new)
-    except DataError as error:
-        load.abort()
-        raise overtaken(job, plan.mark) or error from None
-    finally:
-        load.abort()
+        committed, landed = move(job, plan, load, [staged], plan.mark, reached, complete=True)
     job.watch(Event(job.resource.name, rows=staged.rows))
-    landed = plan.mark if changes_nothing(committed, plan.mark, new) else new
     report.count(staged.rows, committed, moved=landed is not plan.mark or committed.written > 0)
     crash_point("run.committed")
     return Passed(staged.rows, landed)
 
 
 # --- the steps of both ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def begun(job: Job, write: Write, mark: Mark | None) -> Iterator[Load]:
+    """A load; what of it is not committed in the end is gone.
+
+    Raises:
+        Fenced: rows were refused because another run has brought them.
+    """
+    load = job.destination.begin(write)
+    try:
+        yield load
+    except DataError as error:
+        load.abort()
+        raise overtaken(job, mark) or error from None
+    finally:
+        load.abort()
+
+
+def move(
+    job: Job,
+    plan: Plan,
+    load: Load,
+    staged: Sequence[Staged],
+    mark: Mark | None,
+    reached: Position | None,
+    *,
+    complete: bool,
+) -> tuple[Committed, Mark | None]:
+    """Commit what is staged, and the mark that goes with it: the effect, and the mark that there then is."""
+    interrupts.check()
+    count = sum(part.rows for part in staged)
+    new = None if job.backfill else new_mark(job, plan, mark, count, reached, complete=complete)
+    committed = commit(job, load, staged, mark, new)
+    return committed, mark if changes_nothing(committed, mark, new) else new
 
 
 def stage(load: Load, rows: Iterator[pa.RecordBatch]) -> Staged:
