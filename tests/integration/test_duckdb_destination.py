@@ -81,6 +81,55 @@ def test_append_adds_merge_updates_and_replace_empties(tmp_path: Path, lake: Duc
     assert look(lake, tmp_path, "SELECT count(*) FROM t") == [(0,)]
 
 
+TWENTY = rows(id=list(range(20)), v=[10 * n for n in range(20)])
+CHANGED: dict[str, Any] = {"id": [3, 4, 20], "v": [31, 40, 200]}
+
+
+@pytest.mark.parametrize(
+    ("table", "moves"),
+    [
+        (None, True),
+        ("CREATE TABLE t (id BIGINT, v BIGINT)", False),
+        ("CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT, own VARCHAR DEFAULT 'kept')", False),
+        ("CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT); CREATE TABLE child (t BIGINT REFERENCES T (id))", False),
+        ("CREATE TABLE t (id BIGINT NOT NULL UNIQUE, v BIGINT CHECK (v >= 0))", True),
+    ],
+)
+def test_a_few_changed_rows_are_taken_out_and_inserted_anew_where_nothing_hangs_on_them(
+    tmp_path: Path, lake: DuckdbDestination, table: str | None, moves: bool
+) -> None:
+    if table is not None:
+        raw(tmp_path, table)
+    merge: dict[str, Any] = {"mode": "merge", "key": ("id",)}
+    commit(lake, TWENTY, None, mark(19), **merge)
+    if table and "child" in table:
+        lake.close()
+        raw(tmp_path, "INSERT INTO child VALUES (3)")
+    if table and "own" in table:
+        lake.close()
+        raw(tmp_path, "UPDATE t SET own = 'mine' WHERE id = 3")
+    committed = commit(lake, rows(**CHANGED), mark(19), mark(20), **merge)
+    assert committed == Committed(inserted=1, updated=1, already_present=1)
+    assert look(lake, tmp_path, "SELECT id, v FROM t WHERE id IN (2, 3, 4, 20) ORDER BY id") == [
+        (2, 20),
+        (3, 31),
+        (4, 40),
+        (20, 200),
+    ]
+    assert raw(tmp_path, "SELECT count(*), count(DISTINCT id) FROM t") == [(21, 21)]
+    assert raw(tmp_path, "SELECT (SELECT rowid FROM t WHERE id = 3) > 18") == [(moves,)]
+    if table and "own" in table:
+        assert raw(tmp_path, "SELECT own FROM t WHERE id IN (3, 20) ORDER BY id") == [("mine",), ("kept",)]
+
+
+def test_a_merge_of_much_of_the_table_updates_it(tmp_path: Path, lake: DuckdbDestination) -> None:
+    merge: dict[str, Any] = {"mode": "merge", "key": ("id",)}
+    commit(lake, TWENTY, None, mark(19), **merge)
+    much = rows(id=list(range(10)), v=[1] * 10)
+    assert commit(lake, much, mark(19), mark(20), **merge) == Committed(updated=10)
+    assert look(lake, tmp_path, "SELECT count(*), sum(v), max(rowid) FROM t") == [(20, 1460, 19)]
+
+
 def test_lists_and_indexed_columns_of_a_row_with_a_key_are_updated(tmp_path: Path, lake: DuckdbDestination) -> None:
     raw(tmp_path, "CREATE TABLE t (id BIGINT PRIMARY KEY, l BIGINT[], v VARCHAR, w BIGINT UNIQUE)")
     raw(tmp_path, "CREATE INDEX i ON t (v)")

@@ -132,6 +132,7 @@ def tables(
     casts: Mapping[str, str] | None = None,
     comparable: Mapping[str, str] | None = None,
     present_from: str = "",
+    whole_rows: bool = False,
 ) -> Tables:
     """The two tables of a write; `target` and `stage` are quoted names."""
     return shared.Tables(
@@ -146,6 +147,7 @@ def tables(
         update=write.update,
         unwatched=rows.METADATA_COLUMNS,
         present_from=present_from,
+        whole_rows=whole_rows,
     )
 
 

@@ -17,8 +17,17 @@ def statements(tables: Tables, *, key_is_unique: bool, refuse_duplicate_keys: bo
         prepare = [find_duplicate_key(tables)]
     else:
         prepare = [] if key_is_unique else [remove_superseded(tables)]
-    update = _update(tables)
-    return [*prepare, *([update] if update else []), insert_missing(tables)]
+    change = _taken_out(tables) if tables.whole_rows and not tables.update else _update(tables)
+    return [*prepare, *([change] if change else []), insert_missing(tables)]
+
+
+def _taken_out(tables: Tables) -> Statement | None:
+    """Remove the matched rows that differ: what is inserted afterwards holds them as they are now."""
+    differs = _differing(tables)
+    if not differs:
+        return None
+    matched = f"WHERE {tables.same_key()} AND ({differs})"
+    return Statement(f"DELETE FROM {tables.target} AS target USING {tables.stage} AS source {matched}", "taken_out")
 
 
 def _update(tables: Tables) -> Statement | None:
@@ -31,16 +40,21 @@ def _update(tables: Tables) -> Statement | None:
         assignments = [f"{quote(name)} = ({expression}\n)" for name, expression in tables.update.items()]
     if not assignments:
         return None
-    watched = [name for name in changed if name not in tables.unwatched]
-    if not tables.update and not watched:
+    differs = _differing(tables)
+    if not tables.update and not differs:
         return None
-    differs = " OR ".join(_differs(tables, name) for name in watched)
     condition = "" if tables.update else f" AND ({differs})"
     return Statement(
         f"UPDATE {tables.target} AS target SET {', '.join(assignments)} FROM {tables.stage} AS source "
         f"WHERE {tables.same_key()}{condition}",
         "updated",
     )
+
+
+def _differing(tables: Tables) -> str:
+    """Whether a matched row is another one now; empty: no column can tell."""
+    watched = [name for name in tables.columns if name not in (*tables.key, *tables.unwatched)]
+    return " OR ".join(_differs(tables, name) for name in watched)
 
 
 def _differs(tables: Tables, column: str) -> str:

@@ -10,13 +10,14 @@ import msgspec
 from conduit.contract import Committed
 from conduit.strategies.dialects import Dialect
 
-Count = Literal["inserted", "updated", "deleted", "superseded", "duplicate_key"]
+Count = Literal["inserted", "updated", "taken_out", "deleted", "superseded", "duplicate_key"]
 
 
 class Statement(msgspec.Struct, frozen=True):
     """One statement and what its number of affected rows means.
 
-    `duplicate_key` marks a query instead: a row that it returns is a key that stands twice, an error.
+    `taken_out` are rows that a later statement inserts anew. `duplicate_key` marks a query instead: a row that it
+    returns is a key that stands twice, an error.
     """
 
     sql: str
@@ -38,6 +39,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
         update: column -> expression of the user over `target.` and `source.`.
         unwatched: columns that do not make a row "changed" (run id, load time).
         present_from: condition on `target` that every already present row fulfils; empty: none.
+        whole_rows: the stage has all columns of the target, whose key is unique, so that a row can be changed by being
+            taken out and inserted anew; for databases where that is cheaper than an UPDATE.
     """
 
     dialect: Dialect
@@ -51,6 +54,7 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     update: Mapping[str, str] = msgspec.field(default_factory=dict)
     unwatched: tuple[str, ...] = ()
     present_from: str = ""
+    whole_rows: bool = False
 
     def names(self) -> str:
         """The columns as a list for INSERT."""
@@ -101,7 +105,9 @@ def insert_missing(tables: Tables) -> Statement:
 
 def tally(staged: int, counts: Mapping[str, int]) -> Committed:
     """What the statements did to `staged` rows; those that changed nothing were already present."""
-    inserted, updated, superseded = (counts.get(name, 0) for name in ("inserted", "updated", "superseded"))
+    taken_out = counts.get("taken_out", 0)
+    inserted, updated = counts.get("inserted", 0) - taken_out, counts.get("updated", 0) + taken_out
+    superseded = counts.get("superseded", 0)
     return Committed(
         inserted=inserted,
         updated=updated,

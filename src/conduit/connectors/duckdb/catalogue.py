@@ -66,3 +66,12 @@ def constraints(database: Database, schema: str, table: str) -> tuple[tuple[str,
     never_null = tuple(name for kind, names in rows if kind == "NOT NULL" for name in names)
     unique = [tuple(names) for kind, names in rows if kind in ("PRIMARY KEY", "UNIQUE")]
     return never_null, next((names for names in unique if set(names) <= set(never_null)), ())
+
+
+def is_referenced(database: Database, table: str) -> bool:
+    """Whether a foreign key points at a table of this name; DuckDB does not say in which schema."""
+    condition = (
+        "database_name = current_database() AND constraint_type = 'FOREIGN KEY' AND lower(referenced_table) = $1"
+    )
+    name = table.rpartition(".")[2].lower()
+    return database.first(f"SELECT 1 FROM duckdb_constraints() WHERE {condition} LIMIT 1", (name,)) is not None

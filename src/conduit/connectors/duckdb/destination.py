@@ -77,7 +77,9 @@ class DuckdbDestination:
             database.rows("BEGIN TRANSACTION")
             self._prepare(database, write)
             target = catalogue.qualified(self._schema, write.table)
-            load = DuckdbLoad(database, write, target, self._marks, *self._table(database, write.table))
+            columns, schema = self._table(database, write.table)
+            whole_rows = self._takes_whole_rows(database, write, columns)
+            load = DuckdbLoad(database, write, target, self._marks, columns, schema, whole_rows=whole_rows)
         except ConduitError:
             database.close()
             raise
@@ -157,6 +159,17 @@ class DuckdbDestination:
         for name in write.add_columns:
             type_ = declared_type(write.schema.field(name), write.table)
             database.rows(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {quote(name)} {type_}")
+
+    def _takes_whole_rows(self, database: Database, write: Write, columns: Sequence[Column]) -> bool:
+        """Whether a merge can change a row by taking it out and inserting it anew (docs/decisions/0027).
+
+        That leaves the others where they are; an UPDATE makes DuckDB write anew all that stand near, mostly the whole
+        table. It needs rows that bring every column, a key that stands once, and no foreign key that holds on to them.
+        """
+        if write.mode != "merge" or write.update or {column.name for column in columns} != set(write.schema.names):
+            return False
+        _, key = catalogue.constraints(database, self._schema, write.table)
+        return bool(key) and set(key) <= set(write.key) and not catalogue.is_referenced(database, write.table)
 
     def _create_schema(self, database: Database, table: str) -> None:
         schema, _ = catalogue.parts(self._schema, table)

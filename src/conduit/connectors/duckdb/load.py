@@ -28,6 +28,10 @@ _STAGE = 'temp."_conduit_stage"'
 _REMEMBERED = 8
 """Batches that are kept for the message about a rejected row."""
 
+_FEW = 4
+"""A merge of less than this part of the table takes its changed rows out and inserts them anew; one of more costs less
+as an UPDATE (docs/decisions/0027)."""
+
 _CHECK = re.compile(r"CHECK constraint failed on table .* with expression CHECK\s?(\(.*\))")
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: .*\.(.*)")
 
@@ -73,7 +77,15 @@ class DuckdbLoad:
     """
 
     def __init__(
-        self, database: Database, write: Write, target: str, state: Marks, columns: Sequence[Column], schema: pa.Schema
+        self,
+        database: Database,
+        write: Write,
+        target: str,
+        state: Marks,
+        columns: Sequence[Column],
+        schema: pa.Schema,
+        *,
+        whole_rows: bool = False,
     ) -> None:
         """Set up a load on an open transaction.
 
@@ -84,11 +96,13 @@ class DuckdbLoad:
             state: where the marks are.
             columns: the table's columns.
             schema: the table's columns in Arrow.
+            whole_rows: a merge may change a row by taking it out and inserting it anew.
         """
         self._database = database
         self._write = write
         self._target = target
         self._state = state
+        self._whole_rows = whole_rows
         by_name = {column.name: column for column in columns}
         self._columns = [by_name[name] for name in write.schema.names]
         self._schema = pa.schema([schema.field(name) for name in write.schema.names])
@@ -146,8 +160,12 @@ class DuckdbLoad:
 
     def _count(self) -> int:
         """Rows that can be seen: a scan of the stage; for a target, which may be large, its own count."""
-        text = f"{_STAGE} WHERE rowid >= 0" if self._staged else self._target
-        return int((self._database.first(f"SELECT count(*) FROM {text}") or (0,))[0])
+        if not self._staged:
+            return self._in_target()
+        return int((self._database.first(f"SELECT count(*) FROM {_STAGE} WHERE rowid >= 0") or (0,))[0])
+
+    def _in_target(self) -> int:
+        return int((self._database.first(f"SELECT count(*) FROM {self._target}") or (0,))[0])
 
     def _row(self, message: str, rows: pa.Table) -> str:
         """The row that was rejected, where DuckDB tells only the constraint; the transaction is lost already."""
@@ -188,9 +206,14 @@ class DuckdbLoad:
             self._database.close()
 
     def _merge(self, rows: int) -> Committed:
-        both = sql.tables(self._write, dialect=DIALECT, target=self._target, stage=_STAGE)
+        before = self._in_target()
+        whole = self._whole_rows and rows * _FEW < before
+        both = sql.tables(self._write, dialect=DIALECT, target=self._target, stage=_STAGE, whole_rows=whole)
         steps = sql.statements(self._write, both)
-        return tally(rows, sql.run(steps, self._write, change=self._database.change, look=self._look))
+        committed = tally(rows, sql.run(steps, self._write, change=self._database.change, look=self._look))
+        if self._in_target() != before + committed.inserted:
+            raise InternalError(f"table {self._write.table}: rows that were taken out to be changed did not come back")
+        return committed
 
     def _look(self, query: str) -> tuple[object, ...] | None:
         """The first row as text: DuckDB's own Python values of some types need packages that may not be there."""
