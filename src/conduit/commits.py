@@ -33,7 +33,7 @@ from conduit.marks import Mark, fenced, mark_of
 from conduit.planning import Plan
 from conduit.positions import Position
 from conduit.report import ResourceReport
-from conduit.wires import SupportsWire, TakesWire, Wire
+from conduit.wires import SupportsWire, TakesWire, Wire, WiredDestination
 
 if TYPE_CHECKING:
     from conduit import rows, transform
@@ -84,8 +84,11 @@ class Passed(msgspec.Struct, frozen=True):
 
 
 def passes(session: Session, job: Job, plan: Plan) -> TypeGuard[SupportsWire]:
-    """Whether nothing has to be done to the rows on their way."""
-    return plan.transform is None and job.stamp is None and isinstance(session, SupportsWire)
+    """Whether nothing has to be done to the rows on their way, and the destination may take them so."""
+    if plan.transform is not None or job.stamp is not None:
+        return False
+    takes = isinstance(job.destination, WiredDestination) and job.destination.takes_wires
+    return takes and isinstance(session, SupportsWire)
 
 
 def pass_through(job: Job, report: ResourceReport, write: Write, wire: Wire, plan: Plan) -> Passed | None:

@@ -54,6 +54,13 @@ class SupportsWire(Protocol):
 
 
 @runtime_checkable
+class WiredDestination(Protocol):
+    """A destination some of whose loads are `TakesWire`; those of others are not begun in vain."""
+
+    takes_wires: bool
+
+
+@runtime_checkable
 class TakesWire(Protocol):
     """A load that can take rows in a format of its own, straight into the open transaction."""
 

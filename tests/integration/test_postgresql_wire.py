@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import conduit
+from conduit.connectors.duckdb.destination import DuckdbDestination
 from conduit.connectors.postgresql import load, wire
+from conduit.contract import Load, Write
 from conduit.report import ResourceReport
 from tests.support.postgres import Database, Server
 from tests.support.project import Project, pipeline
@@ -267,3 +269,22 @@ def test_a_row_that_the_target_refuses_names_the_constraint(
     assert "(1500, " in report.error
     assert other.execute("SELECT count(*) FROM copy") == [(0,)]
     assert [one for one in threading.enumerate() if one.name == "conduit-send"] == []
+
+
+def test_a_load_that_takes_rows_as_arrow_only_is_begun_once(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Write] = []
+    begin = DuckdbDestination.begin
+
+    def counted(destination: DuckdbDestination, write: Write) -> Load:
+        begun.append(write)
+        return begin(destination, write)
+
+    monkeypatch.setattr(DuckdbDestination, "begin", counted)
+    database.execute("CREATE TABLE t (id bigint PRIMARY KEY); INSERT INTO t VALUES (1), (2), (3)")
+    project.write(
+        pipeline(database.keys, {"type": "duckdb", "database": "d.duckdb"}, table="t", incremental_column="id")
+    )
+    assert conduit.run(project.folder / "ingest.yml")["r"].written == 3
+    assert len(begun) == 1

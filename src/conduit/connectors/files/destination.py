@@ -18,11 +18,16 @@ from conduit.state_log import Entry
 
 
 class FileDestination:
-    """Files that are written. What the methods promise stands in `contract.Destination`."""
+    """Files that are written. What the methods promise stands in `contract.Destination`.
+
+    Attributes:
+        takes_wires: whole files can be passed on.
+    """
 
     def __init__(self, name: str, connection: FileDestinationConnection, folder: Path) -> None:
         form = Directory if connection.is_folder else SingleFile
         self._name = name
+        self.takes_wires = connection.is_folder
         self._cannot = connection.cannot()
         self._target: Target = form(name, connection, folder)
 

@@ -38,6 +38,7 @@ class PostgresqlDestination:
     """A database that rows go to. One connection, opened at the first need and again after it broke."""
 
     by_run_id = True
+    takes_wires = True
 
     def __init__(self, name: str, connection: PostgresqlConnection, folder: Path) -> None:  # noqa: ARG002
         self._name = name

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conduit import schemas
@@ -58,7 +59,7 @@ class Reader:
         """
         with (
             _mapped(self._name),
-            closing(adbc_driver_postgresql.connect(self._conninfo)) as database,
+            closing(_database(self._conninfo)) as database,
             closing(adbc_driver_manager.AdbcConnection(database)) as connection,
         ):
             connection.set_autocommit(False)
@@ -132,6 +133,15 @@ def exported(name: str, resource: str, session: psycopg2.extensions.connection) 
             hint="leave the function out: a source is only read",
         )
     return str(snapshot)
+
+
+def _database(conninfo: str) -> adbc_driver_manager.AdbcDatabase:
+    """The driver, found where wheels have it: its own search imports half the library of packages for that."""
+    library = Path(adbc_driver_postgresql.__file__).with_name("libadbc_driver_postgresql.so")
+    if library.is_file():
+        return adbc_driver_manager.AdbcDatabase(driver=str(library), uri=conninfo)
+    opened: adbc_driver_manager.AdbcDatabase = adbc_driver_postgresql.connect(conninfo)
+    return opened
 
 
 def _executed(statement: adbc_driver_manager.AdbcStatement, sql: str) -> pa.RecordBatchReader:
