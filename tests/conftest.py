@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import postgres, s3
+from tests.support import zygote as forks
 from tests.support.project import Project
 
 os.environ.setdefault("CONDUIT_TESTING", "1")
@@ -43,6 +44,19 @@ def storage() -> Iterator[s3.Storage]:
         pytest.skip(message)
     with s3.server() as storage:
         yield storage
+
+
+@pytest.fixture(scope="session")
+def zygote() -> forks.Zygote:
+    """The process that forks runs."""
+    return forks.shared()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _zygote_ends() -> Iterator[None]:
+    """Any test may have asked for it."""
+    yield
+    forks.close_shared()
 
 
 @pytest.fixture

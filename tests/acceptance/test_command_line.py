@@ -22,11 +22,11 @@ CANARY = "c4nary/s:e@cret#42"
 
 
 def test_init_writes_a_file_that_loads_and_never_overwrites_one(project: Project) -> None:
-    project.conduit("init").ok()
+    project.cold("init").ok()
     content = yaml.safe_load((project.folder / "ingest.yml").read_text())
-    schema = json.loads(project.conduit("schema").ok().out)
+    schema = json.loads(project.cold("schema").ok().out)
     jsonschema.validate(content, schema)
-    again = project.conduit("init")
+    again = project.cold("init")
     assert again.code == 2
     assert "exists already" in again.err
 
@@ -39,19 +39,19 @@ def test_a_backfill_from_the_command_line(database: Database, project: Project) 
     project.write(pipeline(database.keys, database.keys, table="e", **more))
     project.run()
     database.execute("UPDATE e SET v = 'b'")
-    report = project.conduit("run", "ingest.yml", "r", "--from", "3", "--to", "5", "--output", "json").ok().json
+    report = project.cold("run", "ingest.yml", "r", "--from", "3", "--to", "5", "--output", "json").ok().json
     assert report["resources"][0]["updated"] == 2
-    assert project.conduit("run", "ingest.yml", "--from", "3").code == 2
+    assert project.cold("run", "ingest.yml", "--from", "3").code == 2
     plain = pipeline(database.keys, database.keys, table="e", into="u", incremental={"column": "id", "safety": "none"})
     project.write(plain)
-    refused = project.conduit("run", "ingest.yml", "--from", "3", "--to", "5")
+    refused = project.cold("run", "ingest.yml", "--from", "3", "--to", "5")
     assert refused.code == 2
     assert "merge" in refused.out + refused.err
 
 
 @pytest.mark.parametrize("arguments", [("run", "nowhere.yml"), ("plan", "nowhere.yml"), ("check", "nowhere.yml")])
 def test_a_missing_file_is_one_clear_error(project: Project, arguments: tuple[str, ...]) -> None:
-    ran = project.conduit(*arguments)
+    ran = project.cold(*arguments)
     assert ran.code == 2
     assert "nowhere.yml" in ran.err
     assert "Traceback" not in ran.err
@@ -59,17 +59,17 @@ def test_a_missing_file_is_one_clear_error(project: Project, arguments: tuple[st
 
 def test_an_unknown_resource_names_those_there_are(database: Database, project: Project) -> None:
     project.write(pipeline(database.keys, database.keys, table="e", mode="replace"))
-    ran = project.conduit("run", "ingest.yml", "nope")
+    ran = project.cold("run", "ingest.yml", "nope")
     assert (ran.code, "ingest.yml has: r" in ran.err) == (2, True)
 
 
 def test_an_unknown_verb_or_option_is_a_usage_error(project: Project) -> None:
-    assert project.conduit("fly").code == 2
-    assert project.conduit("run", "--wings").code == 2
+    assert project.cold("fly").code == 2
+    assert project.cold("run", "--wings").code == 2
 
 
 def test_a_crash_point_outside_a_test_is_refused(project: Project) -> None:
-    ran = project.conduit("run", env={"CONDUIT_CRASH_AT": "run.locked", "CONDUIT_TESTING": "0"})
+    ran = project.cold("run", env={"CONDUIT_CRASH_AT": "run.locked", "CONDUIT_TESTING": "0"})
     assert ran.code == 2
     assert "CONDUIT_CRASH_AT" in ran.err
 

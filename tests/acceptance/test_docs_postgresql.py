@@ -56,13 +56,6 @@ def ends(postgres_server: Server) -> Iterator[Ends]:
             cur.execute(f"DROP ROLE IF EXISTS {name}")
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A process that runs commands."""
-    with closing(Zygote.started()) as started:
-        yield started
-
-
 def test_the_page_runs_with_the_roles_that_it_makes(ends: Ends, tmp_path: Path, zygote: Zygote) -> None:
     server = ends.shop.server
     databases = {"shop": ends.shop, "warehouse": ends.warehouse}

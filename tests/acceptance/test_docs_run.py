@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from inspect import getmembers, isfunction
 from pathlib import Path
@@ -27,13 +27,6 @@ WITH_A_SERVER = {DOCS / "connectors" / "postgresql.md"}
 """These run in a test of their own."""
 
 RUNNABLE = [page for page in pages() if page not in WITH_A_SERVER]
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A process that runs commands."""
-    with closing(Zygote.started()) as started:
-        yield started
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)

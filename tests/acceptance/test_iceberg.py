@@ -23,7 +23,8 @@ from conduit.faults import CRASH_POINTS
 from conduit.report import ResourceReport
 from iceframe import errors as ice
 from iceframe.maintenance import expire_snapshots, registered
-from tests.support.project import Project, Ran, pipeline
+from tests.support.processes import Ran
+from tests.support.project import Project, pipeline
 from tests.support.rest_catalog import rest_catalog
 from tests.support.zygote import Zygote
 
@@ -92,13 +93,6 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
     found = Lake(tmp_path)
     yield found
     found.catalog.close()
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    started = Zygote.started()
-    yield started
-    started.close()
 
 
 def events(*rows: tuple[int, str, float]) -> pa.Table:

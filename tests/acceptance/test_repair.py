@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -44,14 +43,6 @@ def sql(path: Path, *statements: str) -> None:
 def source(project: Project) -> Rows:
     with closing(sqlite3.connect(project.folder / "shop.db")) as connection:
         return Counter(connection.execute("SELECT id, key, amount, text FROM orders").fetchall())
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """Runs commands without the start of an interpreter."""
-    started = Zygote.started()
-    yield started
-    started.close()
 
 
 class Table:

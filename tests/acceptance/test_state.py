@@ -16,7 +16,8 @@ import pytest
 import conduit
 from conduit.history import History
 from conduit.state import StateFile
-from tests.support.project import Project, Ran, pipeline
+from tests.support.processes import Ran
+from tests.support.project import Project, pipeline
 
 SOURCE = {"type": "sqlite", "database": "in.sqlite"}
 DESTINATION = {"type": "sqlite", "database": "out.sqlite"}

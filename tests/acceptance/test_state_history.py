@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,13 +30,6 @@ from tests.support.zygote import Zygote
 
 SQL = ["sqlite", "duckdb", "postgresql"]
 ALL = [*SQL, "parquet", "csv-file", "iceberg"]
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A process that runs commands."""
-    with closing(Zygote.started()) as started:
-        yield started
 
 
 @dataclass

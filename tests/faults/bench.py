@@ -18,8 +18,8 @@ from tests.proof import tally
 from tests.support.ends import End, end
 from tests.support.origin import Origin, ServerOrigin
 from tests.support.postgres import Database
-from tests.support.processes import has_ended, is_stopped
-from tests.support.project import Project, Ran, pipeline
+from tests.support.processes import Ran, has_ended, is_stopped
+from tests.support.project import Project, pipeline
 from tests.support.zygote import Zygote
 
 CHECKPOINT = 100
@@ -113,7 +113,7 @@ class Bench:
         has_ended(second, PATIENCE)
         if hit:
             os.kill(zombie, signal.SIGCONT)
-        woken, done = self.zygote.finish(self.folder, zombie), self.zygote.finish(other, second)
+        woken, done = self.zygote.finish(zombie), self.zygote.finish(second)
         tally.note("freeze" if hit else "freeze that hit nothing", point=point, destination=self.name)
         tally.note("fenced", count=[woken.code, done.code].count(75))
         assert {0} <= {woken.code, done.code} <= {0, 75}, (point, woken, done)

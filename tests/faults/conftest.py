@@ -1,8 +1,8 @@
-"""Fixtures of the fault tests: the zygote, and a bench per destination."""
+"""What the fault tests share: a bench per destination."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,6 @@ import pytest
 
 from tests.faults.bench import Bench
 from tests.support.zygote import Zygote
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """The process that forks runs."""
-    started = Zygote.started()
-    yield started
-    started.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bench import Bench
-from tests.support.project import Ran
+from tests.support.processes import Ran
 
 NAMES = ("sqlite", "duckdb", "parquet", "csv", "csv-file", "json", "iceberg")
 """Destinations whose files this process writes; a database server has a disk of its own."""

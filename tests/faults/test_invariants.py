@@ -100,7 +100,7 @@ def test_i3_four_runs_at_once_load_every_row_once(bench: MakeBench, name: str) -
     pipeline.origin.add(3 * CHECKPOINT)
     folders = [pipeline.folder, *(pipeline.twin(number) for number in range(3))]
     runs = [(folder, pipeline.zygote.start(folder, "run", "ingest.yml")) for folder in folders]
-    ended = [pipeline.zygote.finish(folder, run) for folder, run in runs]
+    ended = [pipeline.zygote.finish(run) for _, run in runs]
     tally.note("runs at once", count=len(runs))
     assert {0} <= {run.code for run in ended} <= {0, 75}, [run for run in ended if run.code not in (0, 75)]
     pipeline.nothing_doubled()
@@ -141,7 +141,7 @@ def test_i5_rows_that_arrive_during_a_run_wait_for_the_next(bench: MakeBench) ->
     assert is_stopped(run)
     pipeline.origin.add(CHECKPOINT)
     os.kill(run, signal.SIGCONT)
-    pipeline.zygote.finish(pipeline.folder, run).ok()
+    pipeline.zygote.finish(run).ok()
     assert max(i for i, *_ in pipeline.end.read()) == first
     assert json.loads((pipeline.folder / ".conduit_state.json").read_text()) == {"r": first}
     pipeline.exact()

@@ -48,7 +48,7 @@ def stopped(bench: MakeBench, mutant: str, name: str, point: str, meanwhile: Cal
     assert is_stopped(zombie)
     meanwhile(pipeline)
     os.kill(zombie, signal.SIGCONT)
-    pipeline.zygote.finish(pipeline.folder, zombie)
+    pipeline.zygote.finish(zombie)
     pipeline.run(mutant=mutant).ok()
     return pipeline.lost_and_doubled()
 

@@ -96,7 +96,7 @@ def together(bench: Bench, schedule: random.Random) -> None:
     """Two to four runs at once, with no lock in common."""
     folders = [bench.folder, *(_twin(bench, number) for number in range(schedule.randrange(1, 4)))]
     runs = [(folder, bench.zygote.start(folder, "run", "ingest.yml")) for folder in folders]
-    ended = [bench.zygote.finish(folder, run) for folder, run in runs]
+    ended = [bench.zygote.finish(run) for _, run in runs]
     tally.note("runs at once", count=len(runs))
     assert all(run.code in ENDED for run in ended), ended
 

@@ -78,7 +78,7 @@ def _terminated(zygote: Zygote, database: Database, folder: Path, schedule: rand
     run = zygote.start(folder, "run", "ingest.yml")
     time.sleep(schedule.uniform(0, 0.3))
     terminate(database.server, [database.name])
-    ran = zygote.finish(folder, run)
+    ran = zygote.finish(run)
     tally.note("sessions terminated")
     assert ran.code in (0, 3), ran
 

@@ -19,8 +19,7 @@ from typing import Self
 from tests.faults.bench import CHECKPOINT, Bench
 from tests.proof import tally
 from tests.support.postgres import Database, Restartable, Server, restartable
-from tests.support.processes import is_stopped
-from tests.support.project import Ran
+from tests.support.processes import Ran, is_stopped
 from tests.support.proxy import Proxy, proxy
 from tests.support.zygote import Zygote
 
@@ -73,7 +72,7 @@ class Served(Bench):
         assert is_stopped(run), f"the run never came to {point}"
         harm()
         os.kill(run, signal.SIGCONT)
-        return self.zygote.finish(self.folder, run)
+        return self.zygote.finish(run)
 
 
 def survived(bench: Served, ran: Ran) -> None:
@@ -134,7 +133,7 @@ def silent(bench: Served, point: str) -> None:
         time.sleep(0.5)
         os.kill(run, signal.SIGTERM)
         began = time.monotonic()
-        ran = bench.zygote.finish(bench.folder, run)
+        ran = bench.zygote.finish(run)
         assert time.monotonic() - began < ENDS_WITHIN
     assert ran.code == 143, ran
     assert "Traceback" not in ran.out + ran.err

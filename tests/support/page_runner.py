@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.pages import Block, blocks
-from tests.support.project import Ran
+from tests.support.processes import Ran
 from tests.support.zygote import Zygote
 
 HOME = "/home/ada/shop"

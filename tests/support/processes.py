@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout, as JSON."""
+        return json.loads(self.out)
+
+    def ok(self) -> Ran:
+        """The same, if the command succeeded."""
+        assert self.code == 0, f"exit {self.code}\n{self.out}\n{self.err}"
+        return self
+
+
+def cold(folder: Path, *arguments: str, **environment: str) -> Ran:
+    """`python -m conduit ARGUMENTS` in `folder`: a process that starts from nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "conduit", *arguments],
+        cwd=folder,
+        env={**os.environ, "CONDUIT_TESTING": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def start(folder: Path, crash_at: str = "", mutant: str = "") -> subprocess.Popen[str]:

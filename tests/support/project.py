@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-
-@dataclass(frozen=True)
-class Ran:
-    """What a run of the command left: exit code, stdout, stderr."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """stdout, as JSON."""
-        return json.loads(self.out)
-
-    def ok(self) -> Ran:
-        """The same, if the command succeeded."""
-        assert self.code == 0, f"exit {self.code}\n{self.out}\n{self.err}"
-        return self
+from tests.support import zygote
+from tests.support.processes import Ran, cold
 
 
 @dataclass(frozen=True)
@@ -49,18 +30,14 @@ class Project:
         text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
         (self.folder / "ingest.yml").write_text(text)
 
-    def conduit(self, *arguments: str, env: dict[str, str] | None = None, timeout: float = 120) -> Ran:
-        """Run `conduit ARGUMENTS` here."""
-        done = subprocess.run(
-            [sys.executable, "-m", "conduit", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "CONDUIT_TESTING": "1", **self.environment, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+    def conduit(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
+        """Run `conduit ARGUMENTS` here, in a process that is forked from one that has imported it."""
+        environment: Any = self.environment | (env or {})
+        return zygote.shared().conduit(self.folder, *arguments, **environment)
+
+    def cold(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
+        """The same in a process that starts from nothing, as a user's does."""
+        return cold(self.folder, *arguments, **(self.environment | (env or {})))
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Any:
         """`conduit run ingest.yml --output json`, which must succeed; the first resource's report."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.project import Ran
+from tests.support.processes import Ran
 
 
 def reason_against() -> str:

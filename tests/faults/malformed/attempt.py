@@ -18,7 +18,8 @@ from unittest import mock
 
 from conduit.cli import main as command_line
 from tests.faults.malformed.case import GOOD, Case
-from tests.support.project import Project, Ran
+from tests.support.processes import Ran
+from tests.support.project import Project
 
 KEPT = ("shop.db", "lake.db", ".conduit_state.json")
 PRIVATE = (".conduit", "ingest.yml")
