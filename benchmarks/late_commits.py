@@ -257,7 +257,7 @@ def main() -> None:
     wanted = parser.parse_args()
     print(f"{'tool':24} {'setting':18} {'experiment':13} {'rows':>7} {'lost':>7} {'doubled':>8}")
     found: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="peers-") as folder, server() as running:
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder, server(measured=True) as running:
         environments = Environments(wanted.environments or Path(folder))
         for setting in SETTINGS:
             if setting.tool in wanted.only.split(","):

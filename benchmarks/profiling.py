@@ -57,7 +57,7 @@ def main() -> None:
     known = {one.name: one for one in SCENARIOS}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conduit-profile-")))
-        places = Places(stack.enter_context(server()), folder, Environments(DEFAULT), stack)
+        places = Places(stack.enter_context(server(measured=True)), folder, Environments(DEFAULT), stack)
         for name in asked.scenarios:
             found = profiled(known[name], Wanted(rows=asked.rows, rounds=1, peers=False), places)
             save(name, found)

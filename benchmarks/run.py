@@ -78,7 +78,7 @@ def measured(chosen: list[Scenario], wanted: Wanted, peers: Path) -> Iterator[tu
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conduit-bench-")))
         environments = Environments(peers)
-        places = Places(stack.enter_context(server()), folder, environments, stack)
+        places = Places(stack.enter_context(server(measured=True)), folder, environments, stack)
         for scenario in chosen:
             began = time.perf_counter()
             if scenario.sizes:

@@ -189,7 +189,10 @@ def test_a_peer_that_vanished_is_noticed_by_the_system(database: Database) -> No
             assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
 
 
-def test_a_locked_table_is_busy_and_changes_nothing(database: Database, project: Project) -> None:
+def test_a_locked_table_is_busy_and_changes_nothing(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conduit.connectors.postgresql.destination.LOCK_SECONDS", 1)
     events(database, 10)
     project.write(pipeline(database.keys, database.keys, table="events", into="t", incremental=NONE))
     conduit.run(project.folder / "ingest.yml")

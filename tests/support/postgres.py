@@ -28,6 +28,9 @@ OPTIONS = (
     "listen_addresses=127.0.0.1", "wal_level=logical", "max_wal_senders=10", "max_replication_slots=10",
     "max_connections=100", "max_prepared_transactions=10", "fsync=off", "autovacuum=off",
 )  # fmt: skip
+MEMORY = Path("/dev/shm")
+ROOM = 8 << 30
+"""Bytes that the file system in memory must have free for servers of tests; they are on the disk otherwise."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A server for the session; the one of CONDUIT_TEST_POSTGRES, or one of our own."""
+def server(*, measured: bool = False) -> Iterator[Server]:
+    """A server for the session; the one of CONDUIT_TEST_POSTGRES, or one of our own, on the disk if it is measured."""
     given = os.environ.get("CONDUIT_TEST_POSTGRES")
     if given:
         parts = psycopg2.extensions.parse_dsn(given)
@@ -111,7 +114,7 @@ def server() -> Iterator[Server]:
             parts.get("host", "localhost"), int(parts.get("port", 5432)), parts["user"], parts.get("password", "")
         )
         return
-    folder = Path(tempfile.mkdtemp(prefix="conduit-pg-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="conduit-pg-", dir="/tmp")) if measured else _folder()
     try:
         with _started(folder) as port:
             yield Server("127.0.0.1", port, "postgres")
@@ -135,7 +138,7 @@ class Restartable:
 @contextmanager
 def restartable() -> Iterator[Restartable]:
     """A server that a test may restart; never the one that others use."""
-    folder = Path(tempfile.mkdtemp(prefix="conduit-pg-", dir="/tmp"))
+    folder = _folder()
     try:
         with _started(folder) as port:
             yield Restartable(
@@ -144,6 +147,12 @@ def restartable() -> Iterator[Restartable]:
             _control(folder, "stop", "-m", "immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """A new folder for a server, in memory where there is room: its hundreds of databases have 300 files each."""
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return Path(tempfile.mkdtemp(prefix="conduit-pg-", dir=MEMORY if roomy else "/tmp"))
 
 
 def _control(folder: Path, *what: str) -> None:

@@ -38,8 +38,8 @@ _PRELOADED = (
     "conduit.connectors.postgresql.reader", "conduit.connectors.sqlite.source", "conduit.connectors.sqlite.destination",
     "conduit.connectors.duckdb.source", "conduit.connectors.duckdb.destination", "conduit.connectors.files.source",
     "conduit.connectors.files.destination", "conduit.connectors.iceberg.source",
-    "conduit.connectors.iceberg.destination", "conduit.connectors.iceberg.tables", "iceframe.adding", "iceframe.removal",
-    "pyiceberg.catalog.sql", "pyiceberg.avro.decoder_fast", "sqlalchemy.dialects.sqlite",
+    "conduit.connectors.iceberg.destination", "conduit.connectors.iceberg.tables", "iceframe.adding",
+    "iceframe.removal", "pyiceberg.catalog.sql", "pyiceberg.avro.decoder_fast", "sqlalchemy.dialects.sqlite",
 )  # fmt: skip
 
 
