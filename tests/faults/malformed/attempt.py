@@ -153,7 +153,7 @@ def quickly(folder: Path, case: Case) -> Ran:
 
 def really(folder: Path, case: Case) -> Ran:
     """The command line as a process of its own."""
-    return Project(folder, dict(case.environment)).conduit(*case.arguments)
+    return Project(folder, dict(case.environment)).cold(*case.arguments)
 
 
 def in_process(folder: Path, arguments: tuple[str, ...], **environment: str) -> Ran:
