@@ -18,8 +18,8 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.table import Table
-from sqlalchemy.exc import DBAPIError
 
+from iceframe.drivers import Errors, database_errors
 from iceframe.errors import CatalogError, ConflictError, OutcomeUnknownError, TableNotFoundError
 
 ATTEMPTS = 20
@@ -34,7 +34,6 @@ Answer = Literal["done", "lost", "unknown"]
 _REFUSED = (BadRequestError, UnauthorizedError, ForbiddenError)
 # ValueError and KeyError: what the catalog was asked to change is not there any more, or has another number
 _LOST = (CommitFailedException, ValidationException, ValueError, KeyError)
-_UNKNOWN = (RESTError, DBAPIError, OSError)
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +54,15 @@ def asked(table: Table, request: Callable[[], None]) -> Answer:
     except _LOST as error:
         _log.info("another commit came first: %s", error)
         return "lost"
-    except _UNKNOWN as error:
+    except unanswered() as error:
         _log.info("the outcome of a commit is not known, the catalog is asked: %s", error)
         return "unknown"
     return "done"
+
+
+def unanswered(*others: type[Exception]) -> Errors:
+    """What a catalog raises that did not answer, or not with a yes or no. And those others."""
+    return database_errors(RESTError, OSError, *others)
 
 
 def look_again(table: Table, attempt: int) -> None:
@@ -85,7 +89,7 @@ def refreshed(table: Table) -> Table:
         raise TableNotFoundError(f"{name_of(table)} is gone: somebody dropped it") from error
     except ValueError as error:
         raise ConflictError(f"{name_of(table)} was dropped and made again: {error}") from error
-    except _UNKNOWN as error:
+    except unanswered() as error:
         raise OutcomeUnknownError(
             f"{name_of(table)}: the catalog does not answer: {error}",
             hint="whether the last commit took place is not known; run it again, the mark tells",

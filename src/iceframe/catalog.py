@@ -19,9 +19,10 @@ from pyiceberg.exceptions import (
 from pyiceberg.exceptions import ValidationError as PropertyError
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
+from iceframe.drivers import catalog_errors, database_errors, twice_errors
 from iceframe.errors import CatalogError, TableExistsError, TableNotFoundError, ValidationError
+from iceframe.sqlite import sqlite_catalog
 
 DEFAULT_NAMESPACE = "default"
 """Where a table without a namespace lives."""
@@ -57,11 +58,13 @@ def open_catalog(config: Mapping[str, object] | str | Catalog | None) -> Catalog
 
 def _opened(name: str, properties: dict[str, str]) -> Catalog:
     """A SQL catalog makes its tables when it is first opened: of two processes at it, one is refused once for each."""
+    if found := sqlite_catalog(name, properties):
+        return found
     for _ in range(TABLES_OF_A_SQL_CATALOG):
         try:
             return load_catalog(name, **properties)
-        except DBAPIError as error:
-            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+        except database_errors() as error:
+            if not isinstance(error, twice_errors()) and "already exists" not in str(error):
                 raise
     return load_catalog(name, **properties)
 
@@ -125,7 +128,7 @@ def ensure_namespace(catalog: Catalog, parts: Identifier) -> None:
         if not catalog.namespace_exists(parts[:-1]):
             try:
                 catalog.create_namespace(parts[:-1])
-            except (NamespaceAlreadyExistsError, IntegrityError):  # another run made it; the second is how SQL says so
+            except twice_errors(NamespaceAlreadyExistsError):  # another run made it; the second is how SQL says so
                 return
 
 
@@ -144,7 +147,7 @@ def mapped(what: str) -> Iterator[None]:
         raise TableExistsError(f"{what}: {error}") from error
     except NotInstalledError as error:
         raise CatalogError(f"{what}: {error}", hint="install what the catalog needs") from error
-    except (RESTError, DBAPIError, ArgumentError, PropertyError, OSError, ValueError) as error:
+    except catalog_errors(RESTError, PropertyError, OSError, ValueError) as error:
         raise CatalogError(f"{what}: {' '.join(str(error).split())[:300]}") from error
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import count
 
-from pyiceberg.exceptions import CommitStateUnknownException, ResolveError, RESTError
+from pyiceberg.exceptions import CommitStateUnknownException, ResolveError
 from pyiceberg.exceptions import ValidationError as RefusedError
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.update.schema import UpdateSchema
 from pyiceberg.types import PrimitiveType
-from sqlalchemy.exc import DBAPIError
 
-from iceframe.asking import refreshed
+from iceframe.asking import refreshed, unanswered
 from iceframe.errors import ConflictError, OutcomeUnknownError, SchemaError, ValidationError
 from iceframe.internals import OneCommit
 from iceframe.types import iceberg_type
@@ -146,7 +145,7 @@ def _changed(table: Table, change: Callable[[Transaction], object]) -> None:
         except ConflictError:
             if attempt == _ATTEMPTS:
                 raise
-        except (CommitStateUnknownException, RESTError, DBAPIError, OSError) as error:
+        except unanswered(CommitStateUnknownException) as error:
             raise OutcomeUnknownError(
                 f"{name}: the catalog did not answer: {error}", hint="look whether the change is there"
             ) from error

@@ -11,10 +11,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import polars as pl
-from pyiceberg.catalog.sql import SqlCatalog
 
 from iceframe import IceFrame, commit, files, jobs
 from iceframe.errors import IceFrameError
+from iceframe.sqlite import SqliteCatalog
 
 KEYS = ["event_date", "category"]
 STEPS: dict[str, tuple[Any, str, str]] = {
@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "first data file written": (files._Lane, "close", "after"),
     "all data files written": (commit, "stage_snapshot", "before"),
     "manifests written": (commit, "send", "before"),
-    "metadata written": (SqlCatalog, "_write_metadata", "after"),
+    "metadata written": (SqliteCatalog, "_write_metadata", "after"),
     "committed": (commit, "send", "after"),
 }
 """Where the job can be killed: the function, and whether it has done its work."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
@@ -45,7 +45,7 @@ class RestCatalog:
         refuse: so many of the next commits are answered with 503 and do not take place.
     """
 
-    def __init__(self, tables: SqlCatalog) -> None:
+    def __init__(self, tables: MetastoreCatalog) -> None:
         self.tables = tables
         self.lose_answers = 0
         self.refuse = 0
@@ -87,7 +87,7 @@ class RestCatalog:
 
 
 @contextmanager
-def rest_catalog(tables: SqlCatalog) -> Iterator[RestCatalog]:
+def rest_catalog(tables: MetastoreCatalog) -> Iterator[RestCatalog]:
     """A server over a SQLite catalog, for a while."""
     server = RestCatalog(tables)
     try:

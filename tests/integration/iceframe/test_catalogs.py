@@ -21,6 +21,7 @@ from iceframe.errors import CatalogError, OutcomeUnknownError, TableNotFoundErro
 from iceframe.files import write_data_files
 from iceframe.maintenance import register
 from iceframe.scan import pinned
+from iceframe.sqlite import SqliteCatalog
 from tests.support import postgres, s3
 from tests.support.rest_catalog import RestCatalog, rest_catalog
 
@@ -29,7 +30,7 @@ ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64())})
 
 @pytest.fixture
 def server(catalog: Catalog) -> Iterator[RestCatalog]:
-    assert isinstance(catalog, SqlCatalog)
+    assert isinstance(catalog, SqliteCatalog)
     with rest_catalog(catalog) as server:
         yield server
 
@@ -53,7 +54,7 @@ def test_a_namespace_that_another_run_makes_at_the_same_moment_is_there(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ensure_namespace(catalog, ("raw", "events"))
-    monkeypatch.setattr(SqlCatalog, "namespace_exists", lambda *_: False)
+    monkeypatch.setattr(SqliteCatalog, "namespace_exists", lambda *_: False)
     ensure_namespace(catalog, ("raw", "events"))
 
 
@@ -144,7 +145,7 @@ def test_a_table_that_is_not_there_is_an_error_that_names_the_others(catalog: Ca
 def test_the_embedded_catalog_is_made_where_one_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = open_catalog(None)
-    assert isinstance(made, SqlCatalog)
+    assert isinstance(made, SqliteCatalog)
     made.close()
     assert (tmp_path / ".iceframe" / "catalog.db").exists()
 

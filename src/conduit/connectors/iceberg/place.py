@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
-from sqlalchemy.engine import Engine
 
 from conduit import secrets
 from conduit.connectors.iceberg.config import LOCAL_FOLDER, IcebergConnection, sqlite_file
@@ -112,9 +111,8 @@ class Place:
 
     def close(self) -> None:
         """Give back the connections of the catalog."""
-        engine = getattr(self._catalog, "engine", None)
-        if isinstance(engine, Engine):
-            engine.dispose()
+        if self._catalog is not None:
+            self._catalog.close()
         self._catalog = None
 
     @property
