@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -60,7 +60,9 @@ class _Stream(Generic[T]):
         return False
 
 
-def in_order(makers: Iterable[Callable[[], Iterator[T]]], *, ahead: int = 2, depth: int = 4) -> Iterator[T]:
+def in_order(
+    makers: Iterable[Callable[[], Iterator[T]]], *, ahead: int = 2, depth: int = 4
+) -> Generator[T, None, None]:
     """The items of all streams, stream after stream.
 
     Args:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -11,11 +13,15 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 
 from iceframe.merge.arrow import Array
-from iceframe.merge.edits import Editor, Edits, Update
+from iceframe.merge.edits import Editor, Edits, Update, equal_places
 from iceframe.merge.matching import Matches, Rows, Span
+from iceframe.parallel import in_order
 
 _HELD_BYTES = 32 << 20
 """Rows before the first change of a file wait in memory up to here; a file without a change is then not written."""
+
+_AHEAD = 2
+"""Batches that are decoded while those before them are encoded."""
 
 Write = Callable[[Iterator[pa.RecordBatch]], list[DataFile]]
 """Writes rows as data files."""
@@ -71,8 +77,8 @@ def rewritten(
         ValidationError, SchemaError: what the clauses raise.
     """
     outcome = Outcome()
-    rows = _held_back(_edited(file, editor, matches, schema, outcome), outcome)
-    added = write(rows)
+    with closing(in_order([partial(file.batches, schema)], depth=_AHEAD)) as batches:
+        added = write(_held_back(_edited(batches, editor, matches, outcome), outcome))
     if outcome.updated or outcome.deleted:
         outcome.removed.append(file.file)
         outcome.added += added
@@ -82,9 +88,11 @@ def rewritten(
     return outcome
 
 
-def _edited(file: Rows, editor: Editor, matches: Matches, schema: Schema, outcome: Outcome) -> Iterator[pa.RecordBatch]:
+def _edited(
+    batches: Iterator[pa.RecordBatch], editor: Editor, matches: Matches, outcome: Outcome
+) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in file.batches(schema):
+    for batch in batches:
         span = Span(start, batch.num_rows, batch.column, batch.schema.names)
         edits = editor.edits(span, matches)
         outcome.count(edits)
@@ -121,10 +129,18 @@ def _applied(batch: pa.RecordBatch, edits: Edits, gone: pl.Series) -> pa.RecordB
 
 def _replaced(old: Array, name: str, updates: list[Update]) -> Array:
     """A column with new values in some rows; taken from old and new together, which works for nested types too."""
-    chosen = [update for update in updates if name in update.columns]
+    chosen = [update for update in updates if name in update.columns and _differs(old, update, name)]
+    if not chosen:
+        return old
     sources = pl.int_range(len(old), dtype=pl.Int64, eager=True)
     start = len(old)
     for update in chosen:
         sources.scatter(update.places, pl.int_range(start, start + update.places.len(), dtype=pl.Int64, eager=True))
         start += update.places.len()
     return pa.concat_arrays([old, *(update.columns[name] for update in chosen)]).take(sources.to_arrow())
+
+
+def _differs(old: Array, update: Update, name: str) -> bool:
+    """Whether a row gets another value in a column; most of them are in all columns but a few what they were."""
+    new = update.columns[name]
+    return len(equal_places(old.take(update.places.to_arrow()), new)) < len(new)
