@@ -113,6 +113,24 @@ def test_an_append_to_iceberg_imports_nothing_that_compares_rows(events: Databas
         events.execute("INSERT INTO events VALUES (%s, 'v')", id_)
 
 
+def test_a_first_run_into_iceberg_reads_while_it_imports_pyiceberg(events: Database, project: Project) -> None:
+    """Everything up to the first row is asked without pyiceberg: that there is no catalog yet is the whole answer."""
+    project.write(pipeline(events.keys, {"type": "iceberg"}, into="copy", **READS["table"]))
+    script = (
+        "import sys\n"
+        "from conduit.connectors.iceberg.destination import IcebergDestination\n"
+        "begin, begun = IcebergDestination.begin, []\n"
+        "def watched(self, write):\n"
+        "    begun.append([name for name in ('pyiceberg', 'iceframe.catalog') if name in sys.modules])\n"
+        "    return begin(self, write)\n"
+        "IcebergDestination.begin = watched\n"
+    )
+    script += imported_by(project.folder / "ingest.yml", ("sqlalchemy",)) + "print('BEGUN', begun)\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "10 rows written" in done.stdout
+    assert done.stdout.strip().endswith("IMPORTED []\nBEGUN [[]]")
+
+
 def imported_by(file: Path, names: tuple[str, ...]) -> str:
     """A script that runs a file and prints which of these modules were imported."""
     return (

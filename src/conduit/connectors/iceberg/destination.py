@@ -1,4 +1,7 @@
-"""Iceberg tables as a destination; their marks are among their properties."""
+"""Iceberg tables as a destination; their marks are among their properties.
+
+pyiceberg is imported when there is a table to ask for or to make: a first run reads its first rows meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyiceberg.schema import Schema
-from pyiceberg.table import Table
-
 from conduit.arrow import pa
 from conduit.connectors import sql
-from conduit.connectors.iceberg import marks
 from conduit.connectors.iceberg.config import IcebergDestinationConnection
 from conduit.connectors.iceberg.place import Place
 from conduit.contract import Load, Write
 from conduit.errors import ConfigError
 from conduit.late import late
 from conduit.marks import Identity, Mark
-from iceframe.commit import Plan, commit
 
 if TYPE_CHECKING:
-    from conduit.connectors.iceberg import history, load, tables, types
+    from pyiceberg import schema
+    from pyiceberg.table import Table
+
+    from conduit.connectors.iceberg import history, load, marks, tables, types
     from conduit.state_log import Entry
+    from iceframe import commit
 else:
+    marks, commit = late("conduit.connectors.iceberg.marks"), late("iceframe.commit")
+    schema = late("pyiceberg.schema")
     history, load = late("conduit.connectors.iceberg.history"), late("conduit.connectors.iceberg.load")
     tables, types = late("conduit.connectors.iceberg.tables"), late("conduit.connectors.iceberg.types")
 
@@ -68,14 +72,14 @@ class IcebergDestination:
 
     def set_mark(self, table: str, old: Mark | None, new: Mark) -> None:
         """Move a mark without rows: an append of nothing."""
-        found = self._place.find(table) or tables.create(self._place, table, Schema(), self._connection)
+        found = self._place.find(table) or tables.create(self._place, table, schema.Schema(), self._connection)
 
-        def planned(head: Table) -> Plan:
+        def planned(head: Table) -> commit.Plan:
             marks.require(head.metadata, old, new.identity)
             return marks.moving(head, None, old, new, new.run_id)
 
         with self._place.errors(f"set the mark of {table}"):
-            commit(found, planned)
+            commit.commit(found, planned)
 
     def log(self, identity: Identity) -> Sequence[Entry]:
         """The summaries of the snapshots that are kept."""

@@ -6,15 +6,21 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-from pyiceberg.catalog import Catalog
-from pyiceberg.table import Table
+from typing import TYPE_CHECKING
 
 from conduit import secrets
 from conduit.connectors.iceberg.config import LOCAL_FOLDER, IcebergConnection, sqlite_file
 from conduit.errors import Busy, ConduitError, ConfigError, ConnectionFailed, DataError, Fenced, StateConflict
+from conduit.late import late
 from iceframe import errors as ice
-from iceframe.catalog import identifier, mapped, open_catalog
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+    from iceframe import catalog as catalogs
+else:
+    catalogs = late("iceframe.catalog")
 
 _HINT_CHANGED = "say `on_change: ignore` to load appended rows only, or load it anew with `conduit run --full-refresh`"
 _HINT_HISTORY = "`conduit state reset RESOURCE` loads the table anew; `conduit state set` goes on from a snapshot"
@@ -68,7 +74,7 @@ class Place:
             if file is not None and file.parent == self._own:
                 self._own.mkdir(exist_ok=True)
             with self.errors("open the catalog"):
-                self._catalog = open_catalog(self._opening)
+                self._catalog = catalogs.open_catalog(self._opening)
         return self._catalog
 
     def find(self, table: str) -> Table | None:
@@ -78,8 +84,8 @@ class Place:
         catalog = self.catalog()
         with self.errors(f"look for table {table}"):
             try:
-                with mapped(f"table {table}"):
-                    return catalog.load_table(identifier(table))
+                with catalogs.mapped(f"table {table}"):
+                    return catalog.load_table(catalogs.identifier(table))
             except ice.TableNotFoundError:
                 return None
 
@@ -98,7 +104,7 @@ class Place:
                 )
             return f"{file}: will be created"
         catalog = self.catalog()
-        with self.errors("list the tables"), mapped("the catalog"):
+        with self.errors("list the tables"), catalogs.mapped("the catalog"):
             spaces = catalog.list_namespaces()
             count = sum(len(catalog.list_tables(space)) for space in spaces)
         return f"{self._shown}: {count} tables"
