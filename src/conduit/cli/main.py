@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -31,6 +32,8 @@ VERBS = {
 
 GARBAGE_EVERY = 20_000
 """Objects between two looks for garbage, instead of 700: what modules make when they are imported is none."""
+HUGE_PAGES = "MIMALLOC_ALLOW_THP"
+"""Arrow's allocator asks for pages of 2 MB, which the system clears at first use: more than a short run ever fills."""
 
 
 class Verbs(click.Group):
@@ -65,6 +68,7 @@ def conduit(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Run the command line and leave with the exit code of docs/cli.md."""
     gc.set_threshold(GARBAGE_EVERY)
+    os.environ.setdefault(HUGE_PAGES, "0")
     watch_signals()
     _hide_secrets_of_libraries()
     debug = "--debug" in sys.argv
