@@ -20,11 +20,34 @@ class _Done:
         self.error = error
 
 
+class _Waiting(queue.Queue["T | _Done"]):
+    """What waits for the reader; full by the weight of its items. One always fits, however heavy it is."""
+
+    def __init__(self, most: int, weigh: Callable[[T], int]) -> None:
+        self._weigh, self._weight = weigh, 0
+        super().__init__(most)
+
+    def _qsize(self) -> int:
+        return self._weight
+
+    def _put(self, item: T | _Done) -> None:
+        super()._put(item)
+        self._weight += self._of(item)
+
+    def _get(self) -> T | _Done:
+        item: T | _Done = super()._get()
+        self._weight -= self._of(item)
+        return item
+
+    def _of(self, item: T | _Done) -> int:
+        return 1 if isinstance(item, _Done) else max(1, self._weigh(item))
+
+
 class _Stream(Generic[T]):
     """One stream that a thread reads ahead, a few items at a time."""
 
-    def __init__(self, make: Callable[[], Iterator[T]], depth: int) -> None:
-        self._items: queue.Queue[T | _Done] = queue.Queue(depth)
+    def __init__(self, make: Callable[[], Iterator[T]], depth: int, weigh: Callable[[T], int]) -> None:
+        self._items = _Waiting(depth, weigh)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(make,), daemon=True)
         self._thread.start()
@@ -61,7 +84,11 @@ class _Stream(Generic[T]):
 
 
 def in_order(
-    makers: Iterable[Callable[[], Iterator[T]]], *, ahead: int = 2, depth: int = 4
+    makers: Iterable[Callable[[], Iterator[T]]],
+    *,
+    ahead: int = 2,
+    depth: int = 4,
+    weigh: Callable[[T], int] = lambda _: 1,
 ) -> Generator[T, None, None]:
     """The items of all streams, stream after stream.
 
@@ -69,6 +96,7 @@ def in_order(
         makers: each opens one stream, in a thread of its own.
         ahead: streams that are open at once.
         depth: items of a stream that wait for the reader, at most. Memory is bounded by `ahead * depth` items.
+        weigh: what an item counts, if not one.
 
     Raises:
         BaseException: what a stream raised, when its turn comes.
@@ -78,7 +106,7 @@ def in_order(
     try:
         while True:
             while len(streams) < ahead and (make := next(waiting, None)):
-                streams.append(_Stream(make, depth))
+                streams.append(_Stream(make, depth, weigh))
             if not streams:
                 return
             yield from streams[0]

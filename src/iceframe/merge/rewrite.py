@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 import polars as pl
 import pyarrow as pa
@@ -20,8 +21,8 @@ from iceframe.parallel import in_order
 _HELD_BYTES = 32 << 20
 """Rows before the first change of a file wait in memory up to here; a file without a change is then not written."""
 
-_AHEAD = 2
-"""Batches that are decoded while those before them are encoded."""
+_AHEAD_BYTES = 32 << 20
+"""Rows that are decoded and edited while those before them are encoded: a row group, which is encoded at once."""
 
 Write = Callable[[Iterator[pa.RecordBatch]], list[DataFile]]
 """Writes rows as data files."""
@@ -77,8 +78,9 @@ def rewritten(
         ValidationError, SchemaError: what the clauses raise.
     """
     outcome = Outcome()
-    with closing(in_order([partial(file.batches, schema)], depth=_AHEAD)) as batches:
-        added = write(_held_back(_edited(batches, editor, matches, outcome), outcome))
+    edited = partial(_edited, file, editor, matches, schema, outcome)
+    with closing(in_order([edited], depth=_AHEAD_BYTES, weigh=attrgetter("nbytes"))) as rows:
+        added = write(_held_back(rows, outcome))
     if outcome.updated or outcome.deleted:
         outcome.removed.append(file.file)
         outcome.added += added
@@ -88,11 +90,9 @@ def rewritten(
     return outcome
 
 
-def _edited(
-    batches: Iterator[pa.RecordBatch], editor: Editor, matches: Matches, outcome: Outcome
-) -> Iterator[pa.RecordBatch]:
+def _edited(file: Rows, editor: Editor, matches: Matches, schema: Schema, outcome: Outcome) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in batches:
+    for batch in file.batches(schema):
         span = Span(start, batch.num_rows, batch.column, batch.schema.names)
         edits = editor.edits(span, matches)
         outcome.count(edits)
