@@ -46,14 +46,14 @@ from conduit.report import Report, ResourceReport
 if TYPE_CHECKING:
     import random
 
-    from conduit import checkpoints, commits, read_ahead, rows, sizes
+    from conduit import checkpoints, commits, preparing, read_ahead, rows, sizes
     from conduit.executors import threads
     from conduit.executors.threads import Pieces, Splits
     from conduit.rows import Stream
 else:  # what moves rows, or tries again: a run with nothing new does neither
     checkpoints, commits, read_ahead = late("conduit.checkpoints"), late("conduit.commits"), late("conduit.read_ahead")
     random, rows, threads = late("random"), late("conduit.rows"), late("conduit.executors.threads")
-    sizes = late("conduit.sizes")
+    preparing, sizes = late("conduit.preparing"), late("conduit.sizes")
 
 ATTEMPTS = 3
 """How often the work since the last commit is tried when an error is transient."""
@@ -286,6 +286,7 @@ def load_as_arrow(
     stream = new_stream()
     cancel = session.cancel if isinstance(session, SupportsCancel) else None
     with read_ahead.ReadAhead([lambda: extract(session, stream, plan.read.batch_size)], cancel) as batches:
+        preparing.prepare(job.destination, write)
         pieces = checkpoints.Checkpoints(iter(batches), every, cursor)
         return commit_pieces(job, report, write, plan, pieces, stream, notes)
 

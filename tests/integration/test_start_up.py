@@ -119,16 +119,16 @@ def test_a_first_run_into_iceberg_reads_while_it_imports_pyiceberg(events: Datab
     script = (
         "import sys\n"
         "from conduit.connectors.iceberg.destination import IcebergDestination\n"
-        "begin, begun = IcebergDestination.begin, []\n"
+        "prepare, seen = IcebergDestination.prepare, []\n"
         "def watched(self, write):\n"
-        "    begun.append([name for name in ('pyiceberg', 'iceframe.catalog') if name in sys.modules])\n"
-        "    return begin(self, write)\n"
-        "IcebergDestination.begin = watched\n"
+        "    seen.append([name for name in ('pyiceberg', 'iceframe.catalog') if name in sys.modules])\n"
+        "    return prepare(self, write)\n"
+        "IcebergDestination.prepare = watched\n"
     )
-    script += imported_by(project.folder / "ingest.yml", ("sqlalchemy",)) + "print('BEGUN', begun)\n"
+    script += imported_by(project.folder / "ingest.yml", ("sqlalchemy",)) + "print('PREPARED WITH', seen)\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "10 rows written" in done.stdout
-    assert done.stdout.strip().endswith("IMPORTED []\nBEGUN [[]]")
+    assert done.stdout.strip().endswith("IMPORTED []\nPREPARED WITH [[]]")
 
 
 def imported_by(file: Path, names: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ pyiceberg is imported when there is a table to ask for or to make: a first run r
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ else:
     schema = late("pyiceberg.schema")
     history, load = late("conduit.connectors.iceberg.history"), late("conduit.connectors.iceberg.load")
     tables, types = late("conduit.connectors.iceberg.tables"), late("conduit.connectors.iceberg.types")
+
+
+_OF_A_LOAD = ("conduit.connectors.iceberg.tables", "conduit.connectors.iceberg.load")
+_OF_A_MERGE = (*_OF_A_LOAD, "iceframe.merge", "polars")
 
 
 class IcebergDestination:
@@ -60,6 +65,11 @@ class IcebergDestination:
         """The table's columns; one that has a mark only is no table yet."""
         found = self._place.find(table)
         return types.seen(found.schema()) if found and found.schema().fields else None
+
+    def prepare(self, write: Write) -> None:
+        """Import what a load needs, which takes as long as a few hundred thousand rows."""
+        for name in _OF_A_MERGE if sql.needs_stage(write) else _OF_A_LOAD:
+            importlib.import_module(name)
 
     def begin(self, write: Write) -> Load:
         """Make the table, or add what it lacks: a commit of its own, before the rows."""
