@@ -131,6 +131,14 @@ def test_a_first_run_into_iceberg_reads_while_it_imports_pyiceberg(events: Datab
     assert done.stdout.strip().endswith("IMPORTED []\nPREPARED WITH [[]]")
 
 
+def test_a_run_ends_without_a_last_look_for_garbage_and_takes_no_huge_pages(events: Database, project: Project) -> None:
+    project.write(pipeline(events.keys, events.keys, into="copy", **READS["table"]))
+    script = imported_by(project.folder / "ingest.yml", ())
+    script += "import gc, os\nprint('FROZEN', gc.get_freeze_count() > 10_000, os.environ['MIMALLOC_ALLOW_THP'])\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("FROZEN True 0")
+
+
 def imported_by(file: Path, names: tuple[str, ...]) -> str:
     """A script that runs a file and prints which of these modules were imported."""
     return (
