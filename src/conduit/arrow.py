@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
+    from pyarrow import csv
 
     AnyArray = pa.Array[Any]
     AnyField = pa.Field[Any]
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 else:
     AnyArray = AnyField = AnyScalar = Any
     pa, pc, pq = late("pyarrow"), late("pyarrow.compute"), late("pyarrow.parquet")
+    csv = late("pyarrow.csv")
 
-__all__ = ["AnyArray", "AnyField", "AnyScalar", "LateSchema", "SchemaOnce", "made", "pa", "pc", "pq"]
+__all__ = ["AnyArray", "AnyField", "AnyScalar", "LateSchema", "SchemaOnce", "csv", "made", "pa", "pc", "pq"]
 
 
 class LateSchema(msgspec.Struct, frozen=True):

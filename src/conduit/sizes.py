@@ -55,6 +55,14 @@ def joined(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBa
         yield _one(held)
 
 
+def after(rows: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """What follows the first `rows` rows."""
+    for batch in batches:
+        if rows < batch.num_rows:
+            yield batch.slice(rows)
+        rows = max(0, rows - batch.num_rows)
+
+
 def _one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else _copied(batches)
 

@@ -33,6 +33,14 @@ def first_record(path: Path, dialect: CsvSourceConnection) -> list[str] | None:
     return next((record for _, record in _records(io.StringIO(start, newline=""), dialect)), None)
 
 
+def fields(line: str, dialect: CsvSourceConnection) -> list[str] | None:
+    """The fields of a line that is one record; None when it is none, or not whole."""
+    try:
+        return next((record for _, record in _records(io.StringIO(line, newline=""), dialect)), None)
+    except csv.Error:
+        return None
+
+
 def _is_plain_line(start: str, dialect: CsvSourceConnection) -> bool:
     """Whether the first line ends in `start`, and nothing in it is quoted or escaped, so that it is a record."""
     line = start.partition("\n")[0]

@@ -1,4 +1,6 @@
-"""Reads CSV: DuckDB cuts the files into fields, all text; what the text means is decided in Arrow, value by value.
+"""Reads CSV: the files are cut into fields, all text; what the text means is decided in Arrow, value by value.
+
+Arrow cuts what is plain beyond doubt (`csv_blocks`), DuckDB the rest, and DuckDB says what is malformed.
 
 The dialect is what the connection says, never guessed. A field is NULL only when it is empty and unquoted (or the
 `null_text`, unquoted); a line with another number of fields, or a quote left open, is an error with its line.
@@ -6,12 +8,12 @@ The dialect is what the connection says, never guessed. A field is NULL only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from conduit.arrow import AnyArray, pa
-from conduit.connectors.files import csv_lines, duck
+from conduit.connectors.files import csv_blocks, csv_lines, duck
 from conduit.connectors.files.config import CsvSourceConnection
 from conduit.connectors.files.csv_scan import scan
 from conduit.connectors.files.failures import reading
@@ -30,6 +32,7 @@ from conduit.connectors.files.reader import (
 )
 from conduit.connectors.files.text import Misfit, Typed, infer, parse_declared, parse_inferred, type_name
 from conduit.errors import DataError
+from conduit.sizes import after, cut
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -47,14 +50,18 @@ class CsvReader:
         files: Sequence[Found],
         declared: Mapping[str, pa.DataType],
         rows: int,
-        parser: duck.Connection,
+        parser: Callable[[], duck.Connection],
     ) -> None:
         self._source = source
         self._connection = connection
         self._files = files
         self._declared = declared
         self._rows = rows
-        self._duck = parser
+        self._parser = parser
+
+    @cached_property
+    def _duck(self) -> duck.Connection:
+        return self._parser()
 
     @property
     def schema(self) -> pa.Schema:
@@ -81,7 +88,8 @@ class CsvReader:
         if not only:
             require_whole(self._source, file, codec_of(file.path, self._connection.compression))
         first = 0
-        for batch in self._text(file, [name for name in schema.names if name in self._headers[file]] or None):
+        wanted = [name for name in schema.names if name in self._headers[file]] or None
+        for batch in self._fields(file, wanted, self._declared):
             arrays = {
                 name: self._parse(file, name, first, batch.column(name))
                 for name in batch.schema.names
@@ -130,7 +138,7 @@ class CsvReader:
         chunks: dict[str, list[AnyArray]] = {name: [] for name in names}
         left, room = SAMPLE_ROWS, SAMPLE_BYTES
         for file in self._files:
-            for batch in self._text(file, None, limit=left):
+            for batch in self._fields(file, None, {}, limit=left):
                 self._refuse_other_delimiter(file, batch)
                 left, room = left - batch.num_rows, room - batch.nbytes
                 for name in batch.schema.names:
@@ -154,19 +162,45 @@ class CsvReader:
 
     # --- rows -------------------------------------------------------------------------------------------
 
-    def _text(self, file: Found, only: Sequence[str] | None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """The fields of a file as text, all columns or those in `only`."""
+    def _fields(
+        self,
+        file: Found,
+        only: Sequence[str] | None,
+        declared: Mapping[str, pa.DataType],
+        limit: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The fields of a file, all columns or those in `only`; with a limit no more rows than that.
+
+        They are text, or have their declared type already.
+        """
         header = self._headers[file]
         if not header:
             return
-        wanted = ", ".join(duck.identifier(name) for name in only) if only else "*"
-        cut = f" LIMIT {limit}" if limit is not None else ""
+        rows = 0
         with reading(self._source, file.name):
-            sql = f"SELECT {wanted} FROM {scan([file.path], header, self._connection)}{cut}"
-            yield from duck.batches(self._duck, sql, self._rows)
+            try:
+                for batch in csv_blocks.batches(file.path, self._connection, header, only, declared):
+                    wanted = batch if limit is None else batch.slice(0, limit - rows)
+                    yield from cut(iter([wanted]), self._rows)
+                    rows += wanted.num_rows
+                    if rows == limit:
+                        return
+            except csv_blocks.Doubt:
+                yield from after(rows, self._by_duckdb(file, header, only, limit))
+
+    def _by_duckdb(
+        self, file: Found, header: Sequence[str], only: Sequence[str] | None, limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
+        """The same from the first row on, whatever is in the file: what is no CSV is an error with its line."""
+        wanted = ", ".join(duck.identifier(name) for name in only) if only else "*"
+        most = f" LIMIT {limit}" if limit is not None else ""
+        sql = f"SELECT {wanted} FROM {scan([file.path], header, self._connection)}{most}"
+        return duck.batches(self._duck, sql, self._rows)
 
     def _parse(self, file: Found, name: str, first: int, values: AnyArray) -> AnyArray:
         typed, text = self._typed[name], cast("pa.StringArray", values)
+        if not typed.form and values.type.equals(typed.type):
+            return values
         try:
             if typed.form:
                 return parse_inferred(text, typed)

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from conduit.arrow import AnyArray, pa
+from conduit.late import late
 from conduit.sizes import FETCH_ROWS, joined
 
-Connection = duckdb.DuckDBPyConnection
+if TYPE_CHECKING:
+    import duckdb
+
+    Connection = duckdb.DuckDBPyConnection
+else:  # most files are read without it
+    Connection, duckdb = Any, late("duckdb")
 
 BATCH_ROWS = 65_536
 """Rows of a batch unless the resource says otherwise."""

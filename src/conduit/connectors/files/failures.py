@@ -7,11 +7,16 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from conduit.arrow import pa
 from conduit.errors import ConduitError, ConnectionFailed, DataError
+from conduit.late import late
+
+if TYPE_CHECKING:
+    import duckdb
+else:
+    duckdb = late("duckdb")
 
 _LINE = re.compile(r"on Line: (\d+)")
 _CSV_REASONS = re.compile(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import cast
-
-import pyarrow.dataset as ds
-from pyarrow.fs import LocalFileSystem
+from typing import TYPE_CHECKING, cast
 
 from conduit.arrow import AnyField, pa, pq
 from conduit.connectors.files.failures import reading
 from conduit.connectors.files.listing import Found
 from conduit.connectors.files.reader import chosen, counted_nulls, in_schema, refuse_unknown
 from conduit.errors import DataError
+from conduit.late import late
 from conduit.schemas import cast as cast_column
 from conduit.sizes import BATCH_BYTES, joined
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    from pyarrow import fs
+else:
+    ds, fs = late("pyarrow.dataset"), late("pyarrow.fs")
 
 _BUFFER = 1 << 20
 """Bytes that are read at a time, so that a large row group does not have to fit into memory."""
@@ -112,7 +116,7 @@ class ParquetReader:
         """The row groups that can hold a row for which the predicate is true."""
         if predicate is None:
             return list(range(content.num_row_groups))
-        fragment = ds.ParquetFileFormat().make_fragment(str(file.path), filesystem=LocalFileSystem())
+        fragment = ds.ParquetFileFormat().make_fragment(str(file.path), filesystem=fs.LocalFileSystem())
         kept = cast("ds.ParquetFileFragment", cast("ds.ParquetFileFragment", fragment).subset(predicate))
         return [group.id for group in kept.row_groups]
 

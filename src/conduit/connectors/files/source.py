@@ -111,10 +111,15 @@ class FileSession:
         self._files = files
         self._opened = opened
         self._wanted = files if read.cursor else self._unread()
+        self._digests = None if read.cursor or not self._wanted else self._added_up()
 
     def _unread(self) -> tuple[Found, ...]:
         reload_changed = self._read.reload_changed_files
         return ledger.unread(self._name, self._files, self._read.since, reload_changed=reload_changed)
+
+    def _added_up(self) -> ledger.Digests:
+        """What the ledger will say of the files; it takes as long as getting ready to read them, so it begins now."""
+        return self._opened.enter_context(closing(ledger.Digests(self._name, self._wanted)))
 
     def describe(self) -> Described:
         """The columns, and how many rows have no cursor; types are inferred from the first rows."""
@@ -142,9 +147,9 @@ class FileSession:
     def _until(self) -> Until:
         if not self._wanted:
             return Until(nothing_new=True)
-        if self._read.cursor:
+        if self._digests is None:
             return Until()
-        return Until(position=ledger.after(self._name, self._read.since, self._wanted))
+        return Until(position=ledger.after(self._read.since, self._wanted, self._digests))
 
     def estimate(self) -> Estimate | None:
         """The rows that Parquet files say they have, all of them even with a cursor."""
@@ -219,7 +224,7 @@ class FileSession:
         rows = self._read.batch_size or duck.BATCH_ROWS
         match self._connection:
             case CsvSourceConnection():
-                return CsvReader(self._name, self._connection, files, declared, rows, self._duck())
+                return CsvReader(self._name, self._connection, files, declared, rows, self._duck)
             case JsonSourceConnection():
                 return JsonReader(self._name, self._connection, files, declared, rows, self._duck())
             case _:
