@@ -20,8 +20,8 @@ from conduit.connectors.files import csv_lines
 from conduit.connectors.files.config import CsvSourceConnection
 from conduit.connectors.files.reader import codec_of, opened
 
-BLOCK_BYTES = 1 << 20
-"""Bytes that are looked at together; they stay in the processor's cache. A longer record gets a larger block."""
+BLOCK_BYTES = 2 << 20
+"""Bytes that are looked at together. A longer record gets a larger block."""
 
 _BOM = b"\xef\xbb\xbf"
 _STEPS_BACK = 50
