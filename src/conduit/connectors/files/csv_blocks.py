@@ -8,9 +8,8 @@ field. At the first doubt `batches` gives up, and its caller reads on with DuckD
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -18,7 +17,7 @@ from typing import IO, cast
 from conduit.arrow import AnyArray, csv, pa, pc
 from conduit.connectors.files import csv_lines
 from conduit.connectors.files.config import CsvSourceConnection
-from conduit.connectors.files.reader import codec_of, opened
+from conduit.connectors.files.reader import codec_of
 
 BLOCK_BYTES = 2 << 20
 """Bytes that are looked at together. A longer record gets a larger block."""
@@ -64,13 +63,14 @@ def batches(
         OSError, pa.ArrowException: the file cannot be read.
     """
     marks = {dialect.delimiter, dialect.quote, dialect.escape}
-    if dialect.encoding != "utf-8" or marks.intersection(dialect.null_text or ""):
+    packed = codec_of(path, dialect.compression) is not None  # Arrow unpacks zlib where gzip was said
+    if packed or dialect.encoding != "utf-8" or marks.intersection(dialect.null_text or ""):
         raise Doubt
     doubled = dialect.escape == dialect.quote
     form = _Form(dialect.delimiter.encode(), dialect.quote.encode(), b"" if doubled else dialect.escape.encode())
     cutter = _Cutter(form, dialect, header, only, declared)
     names = dialect.header
-    for block in _blocks(path, dialect, form):
+    for block in _blocks(path, form):
         quoted = _look(block, form, one_column=len(header) == 1)
         records = _without_names(block, dialect, header) if names else block
         names = False
@@ -85,10 +85,10 @@ def batches(
 # --- blocks ---------------------------------------------------------------------------------------------
 
 
-def _blocks(path: Path, dialect: CsvSourceConnection, form: _Form) -> Iterator[bytes]:
+def _blocks(path: Path, form: _Form) -> Iterator[bytes]:
     """The content of the file in pieces that end where a record ends."""
     rest, start = b"", True
-    with closing(io.BufferedReader(_raw(path, dialect))) as stream:
+    with path.open("rb") as stream:
         while read := stream.read(BLOCK_BYTES):
             block = b"".join((rest, read, stream.readline(csv_lines.MAX_LINE)))
             if start:
@@ -101,10 +101,6 @@ def _blocks(path: Path, dialect: CsvSourceConnection, form: _Form) -> Iterator[b
             rest = block[end:]
     if rest:
         yield rest
-
-
-def _raw(path: Path, dialect: CsvSourceConnection) -> io.RawIOBase:
-    return cast("io.RawIOBase", opened(path, codec_of(path, dialect.compression)))
 
 
 def _end_of_records(block: bytes, quote: bytes) -> int:
