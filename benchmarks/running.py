@@ -6,6 +6,7 @@ One that fails, is late or gives a wrong result stops nobody else.
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -213,6 +214,7 @@ def measured(command: list[str], place: Turn, timeout: float) -> Taken:
     Raises:
         Cannot: it failed, or took too long.
     """
+    os.sync()  # else a turn waits for the disk to take what those before it have written
     result, log = place.folder / ".taken.json", place.folder / ".log"
     launch = [sys.executable, "-I", "-S", str(LAUNCH), str(result), str(log), str(timeout), *command]
     subprocess.run(launch, cwd=place.folder, env=surroundings(place.folder), check=True, capture_output=True)

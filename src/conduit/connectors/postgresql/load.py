@@ -163,7 +163,10 @@ class PostgresqlLoad:
     def _apply(self, cur: Cursor, rows: int) -> Committed:
         if not self._staged:
             return Committed(inserted=rows, deleted=self._deleted)
-        cur.execute(f"ANALYZE {STAGE}")
+        if (
+            self._write.key
+        ):  # the joins are by the key alone: to look at the other columns would take three times as long
+            cur.execute(f"ANALYZE {STAGE} ({', '.join(quote(name) for name in self._write.key)})")
         cur.execute(_LOOK_UP)
         both = sql.tables(
             self._write,
